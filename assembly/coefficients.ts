@@ -1,0 +1,283 @@
+/**
+ * From statistics (float64) to the float32 coefficients that the kernels apply, four groups at a time.
+ *
+ * The mean is kept as a pair, `mu + muLow`, since rounding it to float32 costs |mu| / sigma units in y. Where the low
+ * half can go into `b` without being felt, or is below half a unit itself, it goes there and saves a subtraction for
+ * each value; a vector where it cannot, or which needs scales, is `careful` and takes the `...Lanes` kernels. Either
+ * way a lane's result is the same to the bit, whatever its neighbours hold: a scale of 1 and a low half of 0 change
+ * nothing.
+ */
+import { demote, high, low } from "./simd/lanes";
+
+/** `y = ((x * scale - mu - muLow) * a + b) * out`, six vectors. */
+export namespace AFFINE {
+  // @ts-ignore: decorator
+  @inline export const MU: usize = 0;
+  // @ts-ignore: decorator
+  @inline export const A: usize = 16;
+  // @ts-ignore: decorator
+  @inline export const B: usize = 32;
+  // @ts-ignore: decorator
+  @inline export const MU_LOW: usize = 48;
+  // @ts-ignore: decorator
+  @inline export const SCALE: usize = 64;
+  // @ts-ignore: decorator
+  @inline export const OUT: usize = 80;
+  // @ts-ignore: decorator
+  @inline export const BYTES: usize = 96;
+}
+
+/** `dx = (p * (dy * dyScale) + (q * (x * scale - mu) + r)) * out`, seven vectors. */
+export namespace GRADIENT {
+  // @ts-ignore: decorator
+  @inline export const MU: usize = 0;
+  // @ts-ignore: decorator
+  @inline export const P: usize = 16;
+  // @ts-ignore: decorator
+  @inline export const Q: usize = 32;
+  // @ts-ignore: decorator
+  @inline export const R: usize = 48;
+  // @ts-ignore: decorator
+  @inline export const SCALE: usize = 64;
+  // @ts-ignore: decorator
+  @inline export const DY_SCALE: usize = 80;
+  // @ts-ignore: decorator
+  @inline export const OUT: usize = 96;
+  // @ts-ignore: decorator
+  @inline export const BYTES: usize = 112;
+}
+
+/** Coefficients outside of `SMALL` to `LARGE` take scales: products with them could leave float32's range. */
+// @ts-ignore: decorator
+@inline const LARGE: f64 = 1.2676506002282294e30; // 2^100
+// @ts-ignore: decorator
+@inline const SMALL: f64 = 7.888609052210118e-31; // 2^-100
+/** Spreads (1 / rstd) beyond these make `dy * (x - mu)` or its coefficient leave the range for ordinary dy. */
+// @ts-ignore: decorator
+@inline const STEEP: f64 = 1048576.0; // 2^20
+// @ts-ignore: decorator
+@inline const FLAT: f64 = 9.5367431640625e-7; // 2^-20
+/** Gradients whose mean size lies beyond these are scaled. */
+// @ts-ignore: decorator
+@inline const LOUD: f64 = 1.2089258196146292e24; // 2^80
+// @ts-ignore: decorator
+@inline const FAINT: f64 = 8.271806125530277e-25; // 2^-80
+
+/** The exponent of a finite, nonzero float64; -1023 for zero. */
+function exponent(x: f64): i32 {
+  return (i32(reinterpret<u64>(x) >> 52) & 0x7ff) - 1023;
+}
+
+/** `2^e` in float64, for e from -1022 to 1023. */
+function power(e: i32): f64 {
+  return reinterpret<f64>(u64(e + 1023) << 52);
+}
+
+function clamp(e: i32, least: i32, most: i32): i32 {
+  return min(max(e, least), most);
+}
+
+// @ts-ignore: decorator
+@inline function finite(x: f64): bool {
+  return abs(x) < Infinity;
+}
+
+/** The power of two that brings a group's spread near 1, as far as its mean stays in range. */
+function scaleOf(mean: f64, rstd: f64): f64 {
+  if (!finite(mean) || !finite(rstd) || rstd == 0) return 1;
+  if (rstd >= FLAT && rstd <= STEEP) return 1;
+  return power(clamp(exponent(rstd), -128, min(100, 110 - exponent(mean))));
+}
+
+// @ts-ignore: decorator
+@inline function set(at: usize, lane: usize, value: f64): void {
+  store<f32>(at + (lane << 2), f32(value));
+}
+
+/** Sets `rstd = 1 / sqrt(variance + eps)` of `n` groups. */
+export function rstdOf(variance: usize, rstd: usize, n: usize, eps: f64): void {
+  const one = f64x2.splat(1);
+  const e = f64x2.splat(eps);
+  for (let i: usize = 0; i < n; i += 2) {
+    v128.store(rstd, f64x2.div(one, f64x2.sqrt(f64x2.add(v128.load(variance), e))));
+    variance += 16;
+    rstd += 16;
+  }
+}
+
+/**
+ * Fills the AFFINE record of four groups from their means and rstd (float64) and gamma and beta (float32, or 0 for
+ * none); true where it is careful.
+ */
+export function affineOf(record: usize, mean: usize, rstd: usize, gamma: usize, beta: usize): bool {
+  const mean0 = v128.load(mean);
+  const mean1 = v128.load(mean, 16);
+  const rstd0 = v128.load(rstd);
+  const rstd1 = v128.load(rstd, 16);
+  const g = gamma ? v128.load(gamma) : f32x4.splat(1);
+  const b = beta ? v128.load(beta) : f32x4.splat(0);
+  const mu = demote(mean0, mean1);
+  const muLow = demote(f64x2.sub(mean0, low(mu)), f64x2.sub(mean1, high(mu)));
+  const a = demote(f64x2.mul(rstd0, low(g)), f64x2.mul(rstd1, high(g)));
+  // Rounding b - muLow * a costs half a unit of |b|, at most one of |gamma|; leaving muLow out costs its own size.
+  const fold = f32x4.le(f32x4.abs(b), f32x4.mul(f32x4.splat(2), f32x4.abs(g)));
+  const drop = f32x4.le(f32x4.mul(f32x4.abs(muLow), demote(rstd0, rstd1)), f32x4.splat(5.9604644775390625e-8));
+  const settled = v128.or(fold, drop);
+  v128.store(record, mu, AFFINE.MU);
+  v128.store(record, a, AFFINE.A);
+  v128.store(record, v128.bitselect(f32x4.sub(b, f32x4.mul(muLow, a)), b, fold), AFFINE.B);
+  v128.store(record, v128.andnot(muLow, settled), AFFINE.MU_LOW);
+  v128.store(record, f32x4.splat(1), AFFINE.SCALE);
+  v128.store(record, f32x4.splat(1), AFFINE.OUT);
+  let careful = !i32x4.all_true(settled);
+  const large = f64x2.splat(LARGE);
+  const small = f64x2.splat(SMALL);
+  const calm = v128.and(
+    v128.and(inside(rstd0, small, large), inside(rstd1, small, large)),
+    v128.and(
+      v128.and(inside(f64x2.abs(f64x2.mul(rstd0, low(g))), small, large), inside(f64x2.abs(f64x2.mul(rstd1, high(g))), small, large)),
+      v128.and(f32x4.lt(f32x4.abs(g), f32x4.splat(f32(LARGE))), f32x4.lt(f32x4.abs(b), f32x4.splat(f32(LARGE)))),
+    ),
+  );
+  if (!i32x4.all_true(calm)) {
+    for (let lane: usize = 0; lane < 4; lane++) {
+      if (
+        wideAffine(
+          record, lane, load<f64>(mean + (lane << 3)), load<f64>(rstd + (lane << 3)),
+          gamma ? f64(load<f32>(gamma + (lane << 2))) : 1, beta ? f64(load<f32>(beta + (lane << 2))) : 0,
+        )
+      ) careful = true;
+    }
+  }
+  return careful;
+}
+
+// @ts-ignore: decorator
+@inline function inside(x: v128, least: v128, most: v128): v128 {
+  return v128.and(f64x2.ge(x, least), f64x2.le(x, most));
+}
+
+/** One lane again, with scales, if it is finite and any of its coefficients is out of range. */
+function wideAffine(record: usize, lane: usize, mean: f64, rstd: f64, gamma: f64, beta: f64): bool {
+  const a = gamma * rstd;
+  if (!finite(mean) || !finite(rstd) || rstd == 0 || !finite(a) || !finite(beta)) return false;
+  const size = max(abs(gamma), abs(beta));
+  const wideOut = size > LARGE || (size < SMALL && size > 0);
+  if (rstd >= SMALL && rstd <= LARGE && !wideOut && (a == 0 || (abs(a) >= SMALL && abs(a) <= LARGE))) return false;
+  const scale = power(clamp(exponent(rstd), -128, min(100, 110 - exponent(mean))));
+  const out = wideOut ? power(clamp(exponent(size), -126, 127)) : 1;
+  const mu = f32(mean * scale);
+  set(record + AFFINE.MU, lane, mu);
+  set(record + AFFINE.MU_LOW, lane, mean * scale - f64(mu));
+  set(record + AFFINE.A, lane, a / scale / out);
+  set(record + AFFINE.B, lane, beta / out);
+  set(record + AFFINE.SCALE, lane, scale);
+  set(record + AFFINE.OUT, lane, out);
+  return true;
+}
+
+/** Fills MU and the scales of a GRADIENT record, all that the dot products need; true where it is careful. */
+export function dotsOf(record: usize, mean: usize, rstd: usize): bool {
+  const mean0 = v128.load(mean);
+  const mean1 = v128.load(mean, 16);
+  const one = f32x4.splat(1);
+  v128.store(record, demote(mean0, mean1), GRADIENT.MU);
+  v128.store(record, one, GRADIENT.SCALE);
+  v128.store(record, one, GRADIENT.DY_SCALE);
+  v128.store(record, one, GRADIENT.OUT);
+  const flat = f64x2.splat(FLAT);
+  const steep = f64x2.splat(STEEP);
+  if (i32x4.all_true(v128.and(inside(v128.load(rstd), flat, steep), inside(v128.load(rstd, 16), flat, steep)))) return false;
+  let careful = false;
+  for (let lane: usize = 0; lane < 4; lane++) {
+    const m = load<f64>(mean + (lane << 3));
+    const scale = scaleOf(m, load<f64>(rstd + (lane << 3)));
+    if (scale != 1) {
+      set(record + GRADIENT.SCALE, lane, scale);
+      set(record + GRADIENT.MU, lane, m * scale);
+      careful = true;
+    }
+  }
+  return careful;
+}
+
+/** `sum(dy * xhat)` from a lane's raw sums: `sum(dy)` and `sum(dy * (x * scale - mu))`, both without dy's scale. */
+export function dotXhat(record: usize, lane: usize, mean: f64, rstd: f64, sumDy: f64, sumDyD: f64): f64 {
+  const scale = f64(load<f32>(record + GRADIENT.SCALE + (lane << 2)));
+  const muLow = mean * scale - f64(load<f32>(record + GRADIENT.MU + (lane << 2)));
+  return (sumDyD - muLow * sumDy) * (rstd / scale);
+}
+
+/**
+ * Completes the GRADIENT record of four groups after `dotsOf`: `dx = rstd * (gamma * dy - sum1 / n - xhat * sum2 / n)`
+ * with the sums (float64) of `gamma * dy` and `gamma * dy * xhat`; with `frozen` statistics, `rstd * gamma * dy`.
+ * True where it is careful.
+ */
+export function gradientOf(
+  record: usize, mean: usize, rstd: usize, gamma: usize, sum1: usize, sum2: usize, count: f64, frozen: bool,
+): bool {
+  let careful = false;
+  const inverse = -1 / count;
+  for (let pair: usize = 0; pair < 2; pair++) {
+    const at = pair << 4;
+    const r = v128.load(rstd + at);
+    const g = gamma ? f64x2.promote_low_f32x4(v128.load64_zero(gamma + (pair << 3))) : f64x2.splat(1);
+    const mu = f64x2.promote_low_f32x4(v128.load64_zero(record + GRADIENT.MU + (pair << 3)));
+    const p = f64x2.mul(r, g);
+    let shift = f64x2.splat(0);
+    let slope = f64x2.splat(0);
+    if (!frozen) {
+      const n = f64x2.splat(inverse);
+      shift = f64x2.mul(n, v128.load(sum1 + at));
+      slope = f64x2.mul(n, v128.load(sum2 + at));
+    }
+    const q = f64x2.mul(f64x2.mul(r, r), slope);
+    const muLow = f64x2.sub(v128.load(mean + at), mu);
+    const to = pair << 3;
+    v128.store64_lane(record + GRADIENT.P + to, f32x4.demote_f64x2_zero(p), 0);
+    v128.store64_lane(record + GRADIENT.Q + to, f32x4.demote_f64x2_zero(q), 0);
+    v128.store64_lane(
+      record + GRADIENT.R + to, f32x4.demote_f64x2_zero(f64x2.sub(f64x2.mul(r, shift), f64x2.mul(q, muLow))), 0,
+    );
+    const ap = f64x2.abs(p);
+    const size = f64x2.max(f64x2.abs(shift), f64x2.abs(slope));
+    const calm = v128.and(
+      v128.and(inside(r, f64x2.splat(FLAT), f64x2.splat(STEEP)), inside(ap, f64x2.splat(SMALL), f64x2.splat(LARGE))),
+      v128.or(inside(size, f64x2.splat(FAINT), f64x2.splat(LOUD)), f64x2.eq(size, f64x2.splat(0))),
+    );
+    if (!i64x2.all_true(calm)) {
+      for (let lane: usize = pair << 1; lane < (pair << 1) + 2; lane++) {
+        if (
+          wideGradient(
+            record, lane, load<f64>(mean + (lane << 3)), load<f64>(rstd + (lane << 3)),
+            gamma ? f64(load<f32>(gamma + (lane << 2))) : 1,
+            frozen ? 0 : inverse * load<f64>(sum1 + (lane << 3)), frozen ? 0 : inverse * load<f64>(sum2 + (lane << 3)),
+          )
+        ) careful = true;
+      }
+    }
+  }
+  return careful;
+}
+
+/** One lane again, with scales, if it is finite and out of range. */
+function wideGradient(record: usize, lane: usize, mean: f64, rstd: f64, gamma: f64, shift: f64, slope: f64): bool {
+  const p = gamma * rstd;
+  if (!finite(mean) || !finite(p) || !finite(rstd) || rstd == 0 || !finite(shift) || !finite(slope)) return false;
+  const size = max(abs(shift), abs(slope));
+  const faint = size != 0 && (size < FAINT || size > LOUD);
+  const scale = f64(load<f32>(record + GRADIENT.SCALE + (lane << 2)));
+  if (scale == 1 && !faint && (p == 0 || (abs(p) >= SMALL && abs(p) <= LARGE))) return false;
+  // dy is brought near 1, the result's own size goes into `out`.
+  const dyScale = faint ? power(clamp(-exponent(size / max(abs(gamma), SMALL)), -126, 126)) : 1;
+  const top = max(abs(p) / dyScale, max(abs(rstd * shift), abs(rstd * slope)));
+  const out = top == 0 ? 1 : power(clamp(exponent(top), -126, 127));
+  const mu = f64(load<f32>(record + GRADIENT.MU + (lane << 2)));
+  const q = rstd * slope * (rstd / scale);
+  set(record + GRADIENT.DY_SCALE, lane, dyScale);
+  set(record + GRADIENT.OUT, lane, out);
+  set(record + GRADIENT.P, lane, p / dyScale / out);
+  set(record + GRADIENT.Q, lane, q / out);
+  set(record + GRADIENT.R, lane, (rstd * shift - q * (mean * scale - mu)) / out);
+  return true;
+}

@@ -1,0 +1,12 @@
+/** The binary interface: raw addresses and scalars. The memory is imported; nothing here allocates or keeps state. */
+
+/** Raised whenever the meaning of an export changes, so that a facade refuses a binary that is not its own. */
+export const ABI: i32 = 1;
+
+/** The first address that is free to use. */
+export function heapBase(): usize {
+  return __heap_base;
+}
+
+export { columnsBackward, columnsForward, columnsWork } from "./columns";
+export { promote, updateRunning } from "./running";

@@ -1,0 +1,223 @@
+import { checkVector, copyInto } from "../arrays.js";
+import { checkFinite, checkInteger, rangeError, readOptions, typeError } from "../errors.js";
+import type { Block, Geometry } from "../passes.js";
+import type { Runtime } from "../runtime/runtime.js";
+import type { Entry, StateDict } from "../state.js";
+import type { Minibatch } from "./call.js";
+import { type Activation, type Affine, Layer, type Segments } from "./layer.js";
+
+/** Where the channels lie: `[..., C]` or `[N, C, ...]`. */
+export type Layout = "channels-last" | "channels-first";
+
+export interface BatchNormOptions {
+  /** Added to the variance; default 1e-5. */
+  eps?: number;
+  /** The weight of the new minibatch in the running statistics (PyTorch's sense), or null for their plain average; default 0.1. */
+  momentum?: number | null;
+  /** Whether gamma and beta are learned; default both. */
+  affine?: Affine;
+  /** Whether running statistics are kept for evaluation; default true. */
+  trackRunningStats?: boolean;
+  layout?: Layout;
+  /** What comes last, after the residual; default "none". */
+  activation?: Activation;
+}
+
+/**
+ * Batch normalization (Ioffe & Szegedy 2015, arXiv 1502.03167, algorithms 1 and 2): per channel
+ * `y = gamma * (x - mu) / sqrt(var + eps) + beta`, mu and var (biased) over the minibatch in training, running
+ * estimates in evaluation. Running statistics follow PyTorch: `new = (1 - momentum) * old + momentum * batch`, the
+ * variance unbiased.
+ */
+export class BatchNorm extends Layer<{ residual?: Minibatch; mask?: Uint8Array | readonly boolean[] }> {
+  readonly features: number;
+  readonly layout: Layout;
+  readonly momentum: number | null;
+  readonly trackRunningStats: boolean;
+  /** Running mean, a value a channel. */
+  runningMean: Float32Array;
+  /** Running variance (unbiased), a value a channel. */
+  runningVar: Float32Array;
+  /** Training minibatches seen. */
+  batchesTracked = 0;
+  /** How often a channel kept its running statistics because its minibatch's were not finite. */
+  skippedUpdates = 0;
+  #seen = false;
+
+  /** @throws TypeError, RangeError for a wrong option */
+  constructor(features: number, options?: BatchNormOptions) {
+    checkInteger("BatchNorm", "features", features, 0, 2 ** 28);
+    const who = `BatchNorm(${features})`;
+    const o = readOptions(who, options, {
+      eps: 1e-5,
+      momentum: 0.1,
+      affine: true,
+      trackRunningStats: true,
+      layout: "channels-last",
+      activation: "none",
+    });
+    super(who, features, o.eps, o.affine, o.activation);
+    if (o.layout !== "channels-last" && o.layout !== "channels-first") {
+      throw typeError(who, 'layout to be "channels-last" or "channels-first"', o.layout);
+    }
+    if (typeof o.trackRunningStats !== "boolean") {
+      throw typeError(who, "trackRunningStats to be a boolean", o.trackRunningStats);
+    }
+    this.features = features;
+    this.layout = o.layout;
+    this.momentum = o.momentum === null ? null : checkFinite(who, "momentum", o.momentum, 0, 1);
+    this.trackRunningStats = o.trackRunningStats;
+    this.runningMean = new Float32Array(features);
+    this.runningVar = new Float32Array(features).fill(1);
+  }
+
+  protected override cut(who: string, shape: readonly number[]): Geometry {
+    if (shape.length < 2) throw rangeError(who, "a shape of rank 2 or more", shape);
+    const axis = this.layout === "channels-last" ? shape.length - 1 : 1;
+    if (shape[axis] !== this.features) {
+      throw rangeError(who, `${this.features} features on axis ${axis} (${this.layout})`, shape);
+    }
+    const product = (from: number, to: number) => shape.slice(from, to).reduce((a, b) => a * b, 1);
+    return {
+      outer: 1,
+      rows: product(0, axis),
+      groups: this.features,
+      width: 1,
+      length: product(axis + 1, shape.length),
+      perElement: false,
+    };
+  }
+
+  protected override shapeOf(who: string, size: number): number[] {
+    if (this.features === 0 ? size : size % this.features) {
+      throw rangeError(who, `a multiple of ${this.features} values, or a shape`, size);
+    }
+    return [this.features === 0 ? 0 : size / this.features, this.features];
+  }
+
+  protected override leastCount(): number {
+    return 2;
+  }
+
+  protected override addsResidual(): boolean {
+    return true;
+  }
+
+  protected override frozen(who: string): boolean {
+    if (this.trackRunningStats) this.#checkRunning(who);
+    if (this.training) return false;
+    if (!this.trackRunningStats) {
+      throw new TypeError(
+        `${who}: expected running statistics in evaluation mode, got trackRunningStats: false`,
+      );
+    }
+    return true;
+  }
+
+  /** Running mean and variance as float32, then mean, variance and rstd as float64. */
+  protected override keptBytes(): number {
+    return 32 * (this.features + 16);
+  }
+
+  #places(kept: number) {
+    const n = this.features + 16;
+    return {
+      mean32: kept,
+      var32: kept + 4 * n,
+      mean: kept + 8 * n,
+      variance: kept + 16 * n,
+      rstd: kept + 24 * n,
+    };
+  }
+
+  protected override keptBlock(held: Runtime, kept: number, block: Block): Block {
+    const { mean32, var32, mean, variance, rstd } = this.#places(kept);
+    copyInto(held.f32, this.runningMean, mean32 / 4);
+    copyInto(held.f32, this.runningVar, var32 / 4);
+    held.kernels.promote(mean32, mean, this.features);
+    held.kernels.promote(var32, variance, this.features);
+    return { ...block, mean, variance, rstd };
+  }
+
+  protected override track(held: Runtime, kept: number, block: Block, count: number): void {
+    this.#seen = true;
+    if (!this.trackRunningStats) return;
+    const { mean32, var32 } = this.#places(kept);
+    copyInto(held.f32, this.runningMean, mean32 / 4);
+    copyInto(held.f32, this.runningVar, var32 / 4);
+    this.batchesTracked++;
+    const weight = this.momentum ?? 1 / this.batchesTracked;
+    const correction = count / (count - 1);
+    const { mean, variance } = block;
+    this.skippedUpdates += held.kernels.updateRunning(
+      mean,
+      variance,
+      this.features,
+      weight,
+      correction,
+      mean32,
+      var32,
+    );
+    copyInto(this.runningMean, held.f32.subarray(mean32 / 4, mean32 / 4 + this.features));
+    copyInto(this.runningVar, held.f32.subarray(var32 / 4, var32 / 4 + this.features));
+  }
+
+  /** The mean of the last training minibatch, a value a channel; null before one. */
+  get batchMean(): Float32Array | null {
+    return this.#batch("mean");
+  }
+
+  /** The variance (biased) of the last training minibatch, a value a channel; null before one. */
+  get batchVar(): Float32Array | null {
+    return this.#batch("variance");
+  }
+
+  #batch(which: "mean" | "variance"): Float32Array | null {
+    const last = this.lastStatistics();
+    if (!last || !this.#seen) return null;
+    const from = last.block[which] / 8;
+    return Float32Array.from(last.held.f64.subarray(from, from + this.features));
+  }
+
+  #checkRunning(who: string): void {
+    checkVector(who, "runningMean", this.runningMean, this.features);
+    checkVector(who, "runningVar", this.runningVar, this.features);
+  }
+
+  protected override stateSpec(): Record<string, Entry> {
+    const length = this.features;
+    if (!this.trackRunningStats) return super.stateSpec();
+    return {
+      ...super.stateSpec(),
+      running_mean: { length },
+      running_var: { length, least: 0 },
+      num_batches_tracked: { length: 1, least: 0, whole: true },
+    };
+  }
+
+  override stateDict(): StateDict {
+    const dict = super.stateDict();
+    if (!this.trackRunningStats) return dict;
+    this.#checkRunning(`${this.who}.stateDict`);
+    return {
+      ...dict,
+      running_mean: this.runningMean.slice(),
+      running_var: this.runningVar.slice(),
+      num_batches_tracked: Float32Array.of(this.batchesTracked),
+    };
+  }
+
+  protected override restore(state: StateDict): void {
+    if (this.trackRunningStats) {
+      this.#checkRunning(`${this.who}.loadStateDict`);
+      copyInto(this.runningMean, state.running_mean!);
+      copyInto(this.runningVar, state.running_var!);
+      this.batchesTracked = state.num_batches_tracked![0]!;
+    }
+    super.restore(state);
+  }
+
+  protected override readMask(who: string, mask: unknown, _geometry: Geometry): Segments {
+    throw typeError(who, "no mask", mask);
+  }
+}

@@ -1,0 +1,69 @@
+import { checkLength, copyInto, isFloat32Array, lengthOf } from "../arrays.js";
+import { typeError } from "../errors.js";
+import type { Runtime } from "../runtime/runtime.js";
+import { type Core, coreOf, live, Tensor } from "../tensor.js";
+
+/** A minibatch: a Float32Array, which is copied in and out, or a Tensor, which is read and written in place. */
+export type Minibatch = Float32Array | Tensor;
+
+/** A minibatch that was given: a Tensor's core or an array, and how many values it has. */
+export interface Operand {
+  core: Core | undefined;
+  array: Float32Array | undefined;
+  size: number;
+}
+
+/** Reads a minibatch argument. @throws TypeError unless it is a Float32Array or a Tensor in use */
+export function readOperand(who: string, name: string, value: unknown): Operand {
+  const core = coreOf(value);
+  if (core) return { core: live(who, core), array: undefined, size: core.size };
+  if (!isFloat32Array(value)) throw typeError(who, `${name} to be a Float32Array or a Tensor`, value);
+  return { core: undefined, array: value, size: lengthOf(value) };
+}
+
+/** The same for one that must have the size of `shape`. @throws TypeError, RangeError */
+export function readSized(who: string, name: string, value: unknown, shape: readonly number[]): Operand {
+  const operand = readOperand(who, name, value);
+  checkLength(who, name, shape, operand.size);
+  return operand;
+}
+
+/** A new minibatch of the kind of `like`. */
+export const newLike = (like: Operand, shape: readonly number[]): Minibatch =>
+  like.core ? new Tensor(shape) : new Float32Array(like.size);
+
+/** Memory for the length of one call. */
+export class Scratch {
+  readonly #runtime: Runtime;
+  readonly #taken: number[] = [];
+
+  constructor(runtime: Runtime) {
+    this.#runtime = runtime;
+  }
+
+  /** @throws RangeError if memory cannot hold it */
+  take(bytes: number): number {
+    const address = this.#runtime.alloc(bytes);
+    this.#taken.push(address);
+    return address;
+  }
+
+  /** Where an operand lies: its Tensor, or room for its array. */
+  place(operand: Operand): number {
+    return operand.core ? operand.core.address : this.take(4 * operand.size);
+  }
+
+  release(): void {
+    for (const address of this.#taken) this.#runtime.free(address);
+  }
+}
+
+/** Copies an array operand to its place; a Tensor's values are there already. */
+export function copyIn({ f32 }: Runtime, { array }: Operand, address: number): void {
+  if (array) copyInto(f32, array, address / 4);
+}
+
+/** Copies an array operand from its place. */
+export function copyOut({ f32 }: Runtime, { array, size }: Operand, address: number): void {
+  if (array) copyInto(array, f32.subarray(address / 4, address / 4 + size));
+}

@@ -1,0 +1,500 @@
+import { checkLength, checkVector, copyInto } from "../arrays.js";
+import { checkFinite, rangeError, readOptions, readShape, typeError } from "../errors.js";
+import {
+  APPLY,
+  type Block,
+  backwardPass,
+  bitBytes,
+  blockAt,
+  blockBytes,
+  countOf,
+  type Extras,
+  FROZEN,
+  forwardPass,
+  type Geometry,
+  REDUCE,
+} from "../passes.js";
+import { Arena } from "../runtime/arena.js";
+import { type Runtime, runtime } from "../runtime/runtime.js";
+import { type Entry, readState, type StateDict } from "../state.js";
+import { type Core, live, type Tensor } from "../tensor.js";
+import {
+  copyIn,
+  copyOut,
+  type Minibatch,
+  newLike,
+  type Operand,
+  readOperand,
+  readSized,
+  Scratch,
+} from "./call.js";
+
+/** A learned vector and the gradient that backward adds to. Both may be replaced by arrays of the same length. */
+export interface Parameter {
+  data: Float32Array;
+  grad: Float32Array;
+}
+
+/** gamma and beta together, or each by itself. */
+export type Affine = boolean | { gamma?: boolean; beta?: boolean };
+
+/** What a layer does last. */
+export type Activation = "none" | "relu";
+
+/** A shape, or options with one; the shape may be left out where the length or the Tensor says it all. */
+export type CallOptions<O extends object = object> = readonly number[] | ({ shape?: readonly number[] } & O);
+
+/** Rows that take part in the statistics: [from, to) pairs, and how many rows they hold. */
+export interface Segments {
+  pairs: Uint32Array;
+  rows: number;
+}
+
+/** What the last forward leaves for backward. */
+interface Saved {
+  geometry: Geometry;
+  shape: readonly number[];
+  size: number;
+  /** The caller's Tensor; undefined where the layer has a copy. */
+  x: Core | undefined;
+  overwritten: boolean;
+  block: Block;
+  frozen: boolean;
+  count: number;
+  residual: boolean;
+  segments: Segments | undefined;
+}
+
+function readAffine(who: string, affine: unknown): { gamma: unknown; beta: unknown } {
+  const parts =
+    typeof affine === "boolean"
+      ? { gamma: affine, beta: affine }
+      : readOptions(`${who}: affine`, affine, { gamma: true, beta: true });
+  for (const part of Object.values(parts)) {
+    if (typeof part !== "boolean")
+      throw typeError(who, "affine to be a boolean or { gamma, beta } of booleans", part);
+  }
+  return parts;
+}
+
+/**
+ * What all layers share: arguments, memory, the two passes, parameters and their state. A family says how it cuts a
+ * minibatch into groups, and which statistics it keeps, if any.
+ */
+export abstract class Layer<O extends object = object> {
+  /** Added to the variance. */
+  readonly eps: number;
+  readonly activation: Activation;
+  /** Learned scale, one value a channel, at first 1; null without. */
+  readonly gamma: Parameter | null;
+  /** Learned shift, one value a channel, at first 0; null without. */
+  readonly beta: Parameter | null;
+  /** After `backward`: the gradient of the forward's residual, of dy's kind and the caller's own; null without. */
+  residualGrad: Minibatch | null = null;
+  protected readonly who: string;
+  protected readonly channels: number;
+  #training = true;
+  #disposed = false;
+  #runtime: Runtime | undefined;
+  #arena: Arena | undefined;
+  #saved: Saved | undefined;
+  #cut: { shape: readonly number[]; geometry: Geometry } | undefined;
+  #block: { address: number; geometry: Geometry; block: Block } | undefined;
+
+  /** @param who the layer as errors call it, for instance `BatchNorm(64)` */
+  protected constructor(who: string, channels: number, eps: unknown, affine: unknown, activation: unknown) {
+    this.who = who;
+    this.channels = channels;
+    this.eps = checkFinite(who, "eps", eps, 0);
+    if (activation !== "none" && activation !== "relu") {
+      throw typeError(who, 'activation to be "none" or "relu"', activation);
+    }
+    this.activation = activation;
+    const parts = readAffine(who, affine);
+    const parameter = (value: number): Parameter => ({
+      data: new Float32Array(channels).fill(value),
+      grad: new Float32Array(channels),
+    });
+    this.gamma = parts.gamma ? parameter(1) : null;
+    this.beta = parts.beta ? parameter(0) : null;
+  }
+
+  /** How a minibatch of `shape` is cut. @throws RangeError for a shape that is none of this layer's */
+  protected abstract cut(who: string, shape: readonly number[]): Geometry;
+
+  /** The shape of `size` values where nothing else says it. @throws RangeError where the size is not enough */
+  protected abstract shapeOf(who: string, size: number): number[];
+
+  /** Values that a statistic needs in training. */
+  protected leastCount(): number {
+    return 1;
+  }
+
+  /** The rows that a mask lets take part. */
+  protected readMask(who: string, mask: unknown, _geometry: Geometry): Segments {
+    throw typeError(who, "no mask: only BatchNorm takes one", mask);
+  }
+
+  /** Whether this layer adds a residual. */
+  protected addsResidual(): boolean {
+    return false;
+  }
+
+  /** Whether the next forward uses statistics that the layer keeps. @throws TypeError, RangeError if they are unfit */
+  protected frozen(_who: string): boolean {
+    return false;
+  }
+
+  /** Bytes of linear memory for what the layer keeps. */
+  protected keptBytes(): number {
+    return 0;
+  }
+
+  /** The block with kept statistics in place of the minibatch's; called when frozen. */
+  protected keptBlock(_runtime: Runtime, _kept: number, block: Block): Block {
+    return block;
+  }
+
+  /** Takes a training minibatch's statistics into those that the layer keeps. */
+  protected track(_runtime: Runtime, _kept: number, _block: Block, _count: number): void {}
+
+  /**
+   * Normalizes a minibatch. A Float32Array is copied; a Tensor must stay unchanged until `backward`.
+   *
+   * @returns a new minibatch of x's kind and shape, the caller's own
+   * @throws TypeError, RangeError for a wrong argument; nothing has changed then
+   */
+  forward(x: Float32Array, options?: CallOptions<O>): Float32Array;
+  forward(x: Tensor, options?: CallOptions<O>): Tensor;
+  forward<T extends Minibatch>(x: T, options?: CallOptions<O>): T;
+  forward(x: Minibatch, options?: CallOptions<O>): Minibatch {
+    return this.#forward(`${this.who}.forward`, x, undefined, options);
+  }
+
+  /** The same, written to `out`, of either kind and returned; in evaluation mode `out` may be x itself. */
+  forwardInto<T extends Minibatch>(x: Minibatch, out: T, options?: CallOptions<O>): T {
+    return this.#forward(`${this.who}.forwardInto`, x, { into: out }, options) as T;
+  }
+
+  #forward(who: string, x: unknown, out: { into: unknown } | undefined, options: unknown): Minibatch {
+    const arena = this.#alive(who);
+    const held = this.#runtime!;
+    const from = readOperand(who, "x", x);
+    const call = options === undefined ? undefined : this.#readCall(who, options);
+    const shape = call?.shape ?? from.core?.shape ?? this.shapeOf(who, from.size);
+    checkLength(who, "x", shape, from.size);
+    const geometry = this.#cutOf(who, shape);
+    const into = out && readSized(who, "out", out.into, shape);
+    if (this.#training && out && x === out.into) {
+      throw typeError(who, "out to be another minibatch than x in training, as backward needs x", out.into);
+    }
+    const { gamma, beta } = this.#parameters(who);
+    const frozen = this.frozen(who);
+    const residual =
+      call?.residual === undefined ? undefined : readSized(who, "residual", call.residual, shape);
+    const segments = call?.mask === undefined ? undefined : this.readMask(who, call.mask, geometry);
+    const count = segments ? segments.rows * geometry.width : countOf(geometry);
+    if (this.#training && from.size > 0 && count < this.leastCount()) {
+      throw rangeError(who, `at least ${this.leastCount()} values for each statistic in training`, count);
+    }
+
+    // Whatever can be refused comes first: new memory, then what the layer keeps.
+    const scratch = new Scratch(held);
+    let fresh: Minibatch | undefined;
+    try {
+      const added = residual ? scratch.place(residual) : 0;
+      const pairs = segments ? scratch.take(4 * segments.pairs.length) : 0;
+      fresh = out ? undefined : newLike(from, shape);
+      const to = into ?? readOperand(who, "out", fresh);
+      const y = scratch.place(to);
+      const relu = this.activation === "relu";
+      arena.reserve({
+        block: blockBytes(held, geometry),
+        kept: this.keptBytes(),
+        x: from.core ? 0 : 4 * from.size,
+        bits: relu ? bitBytes(geometry) : 0,
+      });
+      const own = this.#blockOf(arena.at("block"), geometry);
+      const kept = arena.at("kept");
+      const input = from.core ? from.core.address : arena.at("x");
+      copyIn(held, from, input);
+      if (residual) copyIn(held, residual, added);
+      if (segments) held.u32.set(segments.pairs, pairs / 4);
+      if (gamma) copyInto(held.f32, gamma.data, own.gamma / 4);
+      if (beta) copyInto(held.f32, beta.data, own.beta / 4);
+      const block = frozen ? this.keptBlock(held, kept, own) : own;
+      if (from.size > 0) {
+        forwardPass(held, geometry, frozen ? APPLY : REDUCE | APPLY, input, y, this.eps, block, {
+          gamma: gamma !== null,
+          beta: beta !== null,
+          residual: added,
+          bits: relu ? arena.at("bits") : 0,
+          segments: pairs,
+          segmentCount: segments ? segments.pairs.length / 2 : 0,
+          count,
+        });
+        copyOut(held, to, y);
+        if (this.#training && !frozen) this.track(held, kept, block, count);
+      }
+      this.#saved = {
+        geometry,
+        shape,
+        size: from.size,
+        x: from.core,
+        overwritten: input === y && from.size > 0,
+        block,
+        frozen,
+        count,
+        residual: residual !== undefined,
+        segments,
+      };
+      return out ? (out.into as Minibatch) : fresh!;
+    } catch (error) {
+      if (fresh && "dispose" in fresh) fresh.dispose();
+      throw error;
+    } finally {
+      scratch.release();
+    }
+  }
+
+  /**
+   * The gradient with respect to the last forward's x, from that with respect to its y; adds to `gamma.grad` and
+   * `beta.grad`.
+   *
+   * @returns a new minibatch of dy's kind, shaped like x, the caller's own
+   * @throws Error without a forward before it; TypeError, RangeError for a wrong dy
+   */
+  backward(dy: Float32Array): Float32Array;
+  backward(dy: Tensor): Tensor;
+  backward<T extends Minibatch>(dy: T): T;
+  backward(dy: Minibatch): Minibatch {
+    return this.#backward(`${this.who}.backward`, dy, undefined, undefined);
+  }
+
+  /** The same, written to `dx`, which may be dy itself, and the residual's gradient to `residualGrad`. */
+  backwardInto<T extends Minibatch>(dy: Minibatch, dx: T, options?: { residualGrad?: Minibatch }): T {
+    return this.#backward(`${this.who}.backwardInto`, dy, { into: dx }, options) as T;
+  }
+
+  #backward(who: string, dy: unknown, out: { into: unknown } | undefined, options: unknown): Minibatch {
+    const arena = this.#alive(who);
+    const held = this.#runtime!;
+    const saved = this.#saved;
+    if (!saved) throw new Error(`${who}: expected a forward before it`);
+    const { geometry, shape, block, frozen, segments } = saved;
+    if (saved.x) live(who, saved.x);
+    const from = readSized(who, "dy", dy, shape);
+    const into = out && readSized(who, "dx", out.into, shape);
+    const { residualGrad } = readOptions(who, options, { residualGrad: undefined });
+    if (residualGrad !== undefined && !saved.residual) {
+      throw typeError(who, "no residualGrad, as the forward had no residual", residualGrad);
+    }
+    const { gamma, beta } = this.#parameters(who);
+    if (saved.overwritten && gamma) {
+      throw new Error(
+        `${who}: expected x, which gamma's gradient needs, but forwardInto(x, x) has overwritten it`,
+      );
+    }
+
+    const scratch = new Scratch(held);
+    const fresh: Minibatch[] = [];
+    try {
+      const make = (): Operand => {
+        fresh.push(newLike(from, shape));
+        return readOperand(who, "dx", fresh.at(-1));
+      };
+      const source = scratch.place(from);
+      const to = into ?? make();
+      // Kernels may write dx over dy: an array's gradient needs one place for both.
+      const dx = to.core ? to.core.address : from.core ? scratch.take(4 * to.size) : source;
+      const wantsResidual = saved.residual && (!out || residualGrad !== undefined);
+      const through = !wantsResidual
+        ? undefined
+        : residualGrad === undefined
+          ? make()
+          : readSized(who, "residualGrad", residualGrad, shape);
+      const dresidual = through ? scratch.place(through) : 0;
+      const pairs = segments ? scratch.take(4 * segments.pairs.length) : 0;
+      copyIn(held, from, source);
+      if (segments) held.u32.set(segments.pairs, pairs / 4);
+      if (saved.size > 0) {
+        const relu = this.activation === "relu";
+        if (through && !relu) held.f32.copyWithin(dresidual / 4, source / 4, source / 4 + saved.size);
+        const x = saved.x ? saved.x.address : arena.at("x");
+        const extras: Extras = {
+          gamma: gamma !== null,
+          beta: beta !== null,
+          residual: relu ? dresidual : 0,
+          bits: relu ? arena.at("bits") : 0,
+          segments: pairs,
+          segmentCount: segments ? segments.pairs.length / 2 : 0,
+          count: saved.count,
+        };
+        const steps = REDUCE | APPLY | (frozen ? FROZEN : 0);
+        backwardPass(
+          held,
+          geometry,
+          saved.overwritten ? APPLY | FROZEN : steps,
+          x,
+          source,
+          dx,
+          block,
+          extras,
+        );
+        if (segments) {
+          clearOthers(held, segments, geometry, dx);
+          if (through) clearOthers(held, segments, geometry, dresidual);
+        }
+        if (gamma) addGradient(gamma.grad, held.f64, block.dgamma / 8);
+        if (beta) addGradient(beta.grad, held.f64, block.dbeta / 8);
+        copyOut(held, to, dx);
+        if (through) copyOut(held, through, dresidual);
+      }
+      this.residualGrad = wantsResidual ? ((residualGrad as Minibatch | undefined) ?? fresh.at(-1)!) : null;
+      return out ? (out.into as Minibatch) : fresh[0]!;
+    } catch (error) {
+      for (const minibatch of fresh) if ("dispose" in minibatch) minibatch.dispose();
+      throw error;
+    } finally {
+      scratch.release();
+    }
+  }
+
+  /** gamma and beta, as far as they are there: what an optimizer takes. */
+  parameters(): Parameter[] {
+    return [this.gamma, this.beta].filter((parameter) => parameter !== null);
+  }
+
+  /** Sets the gradients of gamma and beta to zero. */
+  zeroGrad(): void {
+    for (const { grad } of this.parameters()) grad.fill(0);
+  }
+
+  get training(): boolean {
+    return this.#training;
+  }
+
+  /** From now on forward uses the minibatch's own statistics. */
+  train(): this {
+    this.#training = true;
+    return this;
+  }
+
+  /** From now on forward uses the statistics that the layer keeps, if it keeps any. */
+  eval(): this {
+    this.#training = false;
+    return this;
+  }
+
+  /** The entries of the layer's state, under PyTorch's names. */
+  protected stateSpec(): Record<string, Entry> {
+    const length = this.channels;
+    return { ...(this.gamma && { weight: { length } }), ...(this.beta && { bias: { length } }) };
+  }
+
+  /** A copy of the layer's state under PyTorch's names. */
+  stateDict(): StateDict {
+    const who = `${this.who}.stateDict`;
+    this.#alive(who);
+    const { gamma, beta } = this.#parameters(who);
+    return { ...(gamma && { weight: gamma.data.slice() }), ...(beta && { bias: beta.data.slice() }) };
+  }
+
+  /**
+   * Takes a state: exactly the entries of `stateDict()`, as Float32Arrays or, from JSON, arrays of finite numbers.
+   *
+   * @throws TypeError, RangeError naming the entry; nothing has changed then
+   */
+  loadStateDict(dict: Readonly<Record<string, Float32Array | readonly number[]>>): void {
+    const who = `${this.who}.loadStateDict`;
+    this.#alive(who);
+    this.#parameters(who);
+    this.restore(readState(who, dict, this.stateSpec()));
+  }
+
+  /** Takes entries that were read and checked. */
+  protected restore(state: StateDict): void {
+    if (this.gamma) copyInto(this.gamma.data, state.weight!);
+    if (this.beta) copyInto(this.beta.data, state.bias!);
+  }
+
+  /** Gives the layer's memory back; a second call does nothing, any other use is an error from then on. */
+  dispose(): void {
+    this.#disposed = true;
+    this.#saved = undefined;
+    this.#block = undefined;
+    this.#arena?.release();
+    this.#arena = undefined;
+  }
+
+  [Symbol.dispose](): void {
+    this.dispose();
+  }
+
+  /** The statistics of the last training minibatch: addresses, and the runtime that holds them. */
+  protected lastStatistics(): { held: Runtime; block: Block } | undefined {
+    return this.#block && { held: this.#runtime!, block: this.#block.block };
+  }
+
+  /** The layer's memory. @throws TypeError once disposed */
+  #alive(who: string): Arena {
+    if (this.#disposed) throw new TypeError(`${who}: expected a layer in use, got one that was disposed`);
+    this.#runtime ??= runtime();
+    this.#arena ??= new Arena(this.#runtime, this);
+    return this.#arena;
+  }
+
+  #readCall(
+    who: string,
+    options: unknown,
+  ): { shape: number[] | undefined; residual: unknown; mask: unknown } {
+    if (Array.isArray(options))
+      return { shape: readShape(who, options), residual: undefined, mask: undefined };
+    const call = readOptions(who, options, { shape: undefined, residual: undefined, mask: undefined });
+    if (call.residual !== undefined && !this.addsResidual()) {
+      throw typeError(who, "no residual: only BatchNorm adds one", call.residual);
+    }
+    const { shape, residual, mask } = call;
+    return { shape: shape === undefined ? undefined : readShape(who, shape), residual, mask };
+  }
+
+  /** The geometry of a shape; Tensors keep theirs, so the last one often serves again. */
+  #cutOf(who: string, shape: readonly number[]): Geometry {
+    if (this.#cut?.shape !== shape) this.#cut = { shape, geometry: this.cut(who, shape) };
+    return this.#cut.geometry;
+  }
+
+  #blockOf(address: number, geometry: Geometry): Block {
+    if (this.#block?.address !== address || this.#block.geometry !== geometry) {
+      this.#block = { address, geometry, block: blockAt(address, geometry) };
+    }
+    return this.#block.block;
+  }
+
+  /** gamma and beta, whose arrays may have been replaced. @throws TypeError, RangeError */
+  #parameters(who: string): { gamma: Parameter | null; beta: Parameter | null } {
+    for (const name of ["gamma", "beta"] as const) {
+      const parameter = this[name];
+      if (!parameter) continue;
+      checkVector(who, `${name}.data`, parameter.data, this.channels);
+      checkVector(who, `${name}.grad`, parameter.grad, this.channels);
+    }
+    return this;
+  }
+}
+
+/** Adds float64 sums to a gradient. */
+function addGradient(grad: Float32Array, sums: Float64Array, from: number): void {
+  for (let i = 0; i < grad.length; i++) grad[i] = grad[i]! + sums[from + i]!;
+}
+
+/** Sets the rows between the segments to zero. */
+function clearOthers(held: Runtime, { pairs }: Segments, geometry: Geometry, address: number): void {
+  const row = geometry.groups * geometry.width;
+  let from = 0;
+  for (let i = 0; i <= pairs.length; i += 2) {
+    const to = i < pairs.length ? pairs[i]! : geometry.outer * geometry.rows;
+    held.f32.fill(0, address / 4 + from * row, address / 4 + to * row);
+    from = pairs[i + 1] ?? from;
+  }
+}

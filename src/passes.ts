@@ -1,0 +1,157 @@
+/**
+ * The two passes over linear memory, for every family: a family is a geometry. Statistics, sums and parameters lie in
+ * one block, laid out here.
+ */
+import type { Runtime } from "./runtime/runtime.js";
+
+/**
+ * How a minibatch is cut into groups: it is [outer, rows, groups, width, length], with a statistic for each of
+ * outer * groups groups (over rows, width and length), and gamma and beta for each of groups * width channels; or,
+ * if `perElement`, for each of `length` positions (then rows = groups = width = 1).
+ */
+export interface Geometry {
+  readonly outer: number;
+  readonly rows: number;
+  readonly groups: number;
+  readonly width: number;
+  readonly length: number;
+  readonly perElement: boolean;
+}
+
+export const statisticsOf = (g: Geometry): number => g.outer * g.groups;
+export const parametersOf = (g: Geometry): number => (g.perElement ? g.length : g.groups * g.width);
+export const countOf = (g: Geometry): number => g.rows * g.width * g.length;
+
+/** Byte addresses; statistics (float64) for each group, sums (float64) and parameters for each channel. */
+export interface Block {
+  mean: number;
+  variance: number;
+  rstd: number;
+  sum1: number;
+  sum2: number;
+  dgamma: number;
+  dbeta: number;
+  gamma: number;
+  beta: number;
+  work: number;
+}
+
+/** Room for the next multiple of 16 values and 16 more: kernels write whole vectors. */
+const room = (n: number): number => 16 * Math.ceil(n / 16) + 16;
+
+/** Bytes of the block for a geometry. */
+export function blockBytes({ kernels }: Runtime, g: Geometry): number {
+  return 40 * room(statisticsOf(g)) + 24 * room(parametersOf(g)) + kernels.columnsWork(parametersOf(g));
+}
+
+/** The block at `address`. */
+export function blockAt(address: number, g: Geometry): Block {
+  const s = 8 * room(statisticsOf(g));
+  const p = room(parametersOf(g));
+  const sums = address + 5 * s;
+  return {
+    mean: address,
+    variance: address + s,
+    rstd: address + 2 * s,
+    sum1: address + 3 * s,
+    sum2: address + 4 * s,
+    dgamma: sums,
+    dbeta: sums + 8 * p,
+    gamma: sums + 16 * p,
+    beta: sums + 20 * p,
+    work: sums + 24 * p,
+  };
+}
+
+/** Bytes that the ReLU's bits take: one for every four values of a row or run. */
+export const bitBytes = (g: Geometry): number =>
+  g.length > 1 || g.perElement
+    ? g.outer * g.rows * g.groups * g.width * Math.ceil(g.length / 4)
+    : g.outer * g.rows * Math.ceil((g.groups * g.width) / 4);
+
+/** The steps of a pass, as assembly/index.ts names them. */
+export const REDUCE = 1;
+export const APPLY = 2;
+export const FROZEN = 4;
+
+/** What a pass may have beside its minibatch; addresses, 0 for none. */
+export interface Extras {
+  gamma: boolean;
+  beta: boolean;
+  residual: number;
+  bits: number;
+  segments: number;
+  segmentCount: number;
+  /** Values behind each statistic. */
+  count: number;
+}
+
+export function forwardPass(
+  { kernels }: Runtime,
+  g: Geometry,
+  steps: number,
+  x: number,
+  y: number,
+  eps: number,
+  b: Block,
+  e: Extras,
+): void {
+  kernels.columnsForward(
+    steps,
+    x,
+    y,
+    g.outer,
+    g.rows,
+    g.groups,
+    g.width,
+    e.segments,
+    e.segmentCount,
+    e.count,
+    b.mean,
+    b.variance,
+    b.rstd,
+    eps,
+    e.gamma ? b.gamma : 0,
+    e.beta ? b.beta : 0,
+    e.residual,
+    e.bits,
+    b.work,
+  );
+}
+
+/** REDUCE starts dgamma and dbeta from zero. */
+export function backwardPass(
+  { kernels, f64 }: Runtime,
+  g: Geometry,
+  steps: number,
+  x: number,
+  dy: number,
+  dx: number,
+  b: Block,
+  e: Extras,
+): void {
+  if (steps & REDUCE) f64.fill(0, b.dgamma / 8, b.gamma / 8);
+  kernels.columnsBackward(
+    steps,
+    x,
+    dy,
+    dx,
+    g.outer,
+    g.rows,
+    g.groups,
+    g.width,
+    e.segments,
+    e.segmentCount,
+    e.count,
+    b.mean,
+    b.rstd,
+    e.gamma ? b.gamma : 0,
+    b.sum1,
+    b.sum2,
+    b.dgamma,
+    b.dbeta,
+    e.residual,
+    e.bits,
+    b.work,
+  );
+}

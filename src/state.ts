@@ -1,0 +1,70 @@
+import { isFloat32Array, lengthOf } from "./arrays.js";
+import { describe, rangeError, read, typeError } from "./errors.js";
+
+/** A layer's state under PyTorch's names. */
+export type StateDict = Record<string, Float32Array>;
+
+/** What an entry must be: so many finite values, none below `least`, whole numbers where `whole`. */
+export interface Entry {
+  length: number;
+  least?: number;
+  whole?: boolean;
+}
+
+/**
+ * Reads an untrusted state dict: exactly the entries of `spec`, each a Float32Array or, as from JSON, an array of
+ * numbers; copies, so that nothing of the caller's is kept. @throws TypeError, RangeError naming the entry
+ */
+export function readState<K extends string>(
+  who: string,
+  dict: unknown,
+  spec: Record<K, Entry>,
+): Record<K, Float32Array> {
+  const fields = read(who, "the state dict", () => {
+    if (typeof dict !== "object" || dict === null) return null;
+    const prototype = Object.getPrototypeOf(dict);
+    if (prototype !== null && Object.getPrototypeOf(prototype) !== null) return null;
+    return Object.getOwnPropertyDescriptors(dict) as Record<string, PropertyDescriptor>;
+  });
+  if (!fields || Array.isArray(dict)) throw typeError(who, "a plain object as state dict", dict);
+  const names = Object.keys(spec) as K[];
+  for (const key of Reflect.ownKeys(fields)) {
+    if (!names.includes(key as K)) throw rangeError(who, `no entry but ${names.join(", ")}`, key);
+  }
+  const state = {} as Record<K, Float32Array>;
+  for (const name of names) {
+    if (!Object.hasOwn(fields, name)) throw rangeError(who, `an entry ${name}`, Object.keys(fields));
+    const field = fields[name]!;
+    if (!("value" in field)) throw typeError(who, `${name} to be data, not a getter`, field.get);
+    state[name] = readEntry(who, name, field.value, spec[name]);
+  }
+  return state;
+}
+
+function readEntry(who: string, name: string, value: unknown, { length, least, whole }: Entry): Float32Array {
+  let copy: Float32Array;
+  if (isFloat32Array(value)) {
+    if (lengthOf(value) !== length) throw wrongLength(who, name, length, lengthOf(value));
+    copy = Float32Array.from({ length }, (_, i) => value[i]!);
+  } else if (Array.isArray(value)) {
+    const numbers = read(who, name, () => {
+      if (value.length !== length) throw wrongLength(who, name, length, value.length);
+      return Array.from({ length }, (_, i) => value[i] as unknown);
+    });
+    const odd = numbers.findIndex((number) => typeof number !== "number");
+    if (odd >= 0) throw typeError(who, `${name}[${odd}] to be a number`, numbers[odd]);
+    copy = Float32Array.from(numbers as number[]);
+  } else throw typeError(who, `${name} to be a Float32Array or an array of numbers`, value);
+  const wrong = copy.findIndex(
+    (v) =>
+      !Number.isFinite(v) || (least !== undefined && v < least) || (whole && !Number.isInteger(v)) || false,
+  );
+  if (wrong >= 0) {
+    const what = `${whole ? "whole" : "finite"} numbers${least === undefined ? "" : ` of at least ${least}`}`;
+    throw rangeError(who, `${name} to hold ${what}`, copy[wrong]);
+  }
+  return copy;
+}
+
+const wrongLength = (who: string, name: string, expected: number, got: unknown): RangeError =>
+  new RangeError(`${who}: expected ${name} to have ${expected} values, got ${describe(got)}`);

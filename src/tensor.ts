@@ -1,0 +1,98 @@
+import { checkLength, copyInto, isFloat32Array, lengthOf, sizeOf } from "./arrays.js";
+import { readShape, typeError } from "./errors.js";
+import { Arena } from "./runtime/arena.js";
+import { type Runtime, runtime } from "./runtime/runtime.js";
+
+/** What the kernels need to know of a Tensor, out of reach of whoever holds it. */
+export interface Core {
+  readonly shape: readonly number[];
+  readonly size: number;
+  /** 0 once disposed. */
+  address: number;
+}
+
+let coreIn: (value: unknown) => Core | undefined;
+
+/** A float32 array in the kernels' own memory: layers read and write it in place, without a copy. */
+export class Tensor {
+  readonly #runtime: Runtime;
+  readonly #arena: Arena;
+  readonly #core: Core;
+  #view: Float32Array | undefined;
+
+  static {
+    coreIn = (value) =>
+      typeof value === "object" && value !== null && #core in value ? value.#core : undefined;
+  }
+
+  /** @throws TypeError, RangeError for a wrong shape or data; RangeError if memory cannot hold it */
+  constructor(shape: readonly number[], data?: Float32Array) {
+    const own = readShape("Tensor", shape);
+    if (data !== undefined) {
+      if (!isFloat32Array(data)) throw typeError("Tensor", "data to be a Float32Array", data);
+      checkLength("Tensor", "data", own, lengthOf(data));
+    }
+    const held = runtime();
+    this.#runtime = held;
+    this.#arena = new Arena(held, this, () => held.tensors--);
+    const size = sizeOf(own);
+    this.#arena.reserve({ data: 4 * size });
+    held.tensors++;
+    this.#core = { shape: Object.freeze(own), size, address: this.#arena.at("data") };
+    if (data) copyInto(this.data, data);
+    else this.data.fill(0);
+  }
+
+  get shape(): readonly number[] {
+    return this.#core.shape;
+  }
+
+  get size(): number {
+    return this.#core.size;
+  }
+
+  /** A live view: valid until memory next grows, so ask for it again after other calls. */
+  get data(): Float32Array {
+    const { address, size } = live("Tensor", this.#core);
+    const { f32 } = this.#runtime;
+    if (this.#view?.buffer !== f32.buffer) this.#view = f32.subarray(address / 4, address / 4 + size);
+    return this.#view;
+  }
+
+  /** Overwrites the values. @throws TypeError, RangeError unless it is a Float32Array of `size` values */
+  set(array: Float32Array): void {
+    const { data } = this;
+    if (!isFloat32Array(array)) throw typeError("Tensor", "a Float32Array", array);
+    checkLength("Tensor", "array", this.shape, lengthOf(array));
+    copyInto(data, array);
+  }
+
+  /** A copy of the values, the caller's own. */
+  toArray(): Float32Array {
+    return this.data.slice();
+  }
+
+  /** Gives the memory back; a second call does nothing, any other use is an error from then on. */
+  dispose(): void {
+    if (this.#core.address === 0) return;
+    this.#core.address = 0;
+    this.#view = undefined;
+    this.#arena.release();
+  }
+
+  [Symbol.dispose](): void {
+    this.dispose();
+  }
+}
+
+/** The same core, if its Tensor is still in use. @throws TypeError */
+export function live(who: string, core: Core): Core {
+  if (core.address === 0) throw new TypeError(`${who}: expected a Tensor in use, got one that was disposed`);
+  return core;
+}
+
+/** The core of a Tensor of this package; undefined for anything else. */
+export const coreOf = (value: unknown): Core | undefined => coreIn(value);
+
+/** A new Tensor of `shape`, filled with `data` or zeros. @throws TypeError, RangeError as its constructor */
+export const tensor = (shape: readonly number[], data?: Float32Array): Tensor => new Tensor(shape, data);
