@@ -1,1 +1,360 @@
-export {};
+/**
+ * The steps of a normalization as pure functions: statistics, their merging, and the two passes that they finish.
+ * Over several workers, machines or accumulation steps: `moments` of each piece, `mergeMoments`, `normalize` each
+ * piece; backward, `backwardReduce` each piece, add the sums, `backwardApply` each piece.
+ */
+import { checkLength, checkVector, isFloat32Array, lengthOf, sizeOf } from "./arrays.js";
+import {
+  checkFinite,
+  checkInteger,
+  describe,
+  rangeError,
+  read,
+  readOptions,
+  readShape,
+  typeError,
+} from "./errors.js";
+import {
+  APPLY,
+  type Block,
+  backwardPass,
+  blockAt,
+  blockBytes,
+  countOf,
+  type Extras,
+  forwardPass,
+  type Geometry,
+  parametersOf,
+  REDUCE,
+  statisticsOf,
+} from "./passes.js";
+import { type Runtime, runtime } from "./runtime/runtime.js";
+import { Scratch } from "./runtime/scratch.js";
+
+/** Statistics of groups of `count` values: a mean and a sum of squares about it for each. */
+export interface Moments {
+  count: number;
+  mean: Float64Array;
+  /** `sum((x - mean)^2)`: the biased variance is `m2 / count`. */
+  m2: Float64Array;
+}
+
+export interface AxesOptions {
+  /** The axes that a statistic is taken over, from 0; negative ones count from the last. */
+  axes: readonly number[];
+}
+
+export interface NormalizeOptions extends AxesOptions {
+  /** Added to the variance; default 1e-5. */
+  eps?: number;
+  gamma?: Float32Array | null;
+  beta?: Float32Array | null;
+  /** The axes that gamma and beta have a value for; default those not in `axes`. */
+  parameterAxes?: readonly number[];
+}
+
+/** What a backward pass needs to know of all of dy: pieces of a minibatch add theirs. */
+export interface Sums {
+  /** `sum(dy)` and `sum(dy * xhat)` for each value of gamma and beta: their gradients. */
+  dbeta: Float64Array;
+  dgamma: Float64Array;
+  /** `sum(gamma * dy)` and `sum(gamma * dy * xhat)` for each group. */
+  sumDy: Float64Array;
+  sumDyXhat: Float64Array;
+}
+
+/** The axes given, as a flag for each axis of the shape. */
+function readAxes(who: string, name: string, value: unknown, rank: number): boolean[] {
+  const axes = read(who, name, () => (Array.isArray(value) ? Array.from(value as unknown[]) : null));
+  if (!axes) throw typeError(who, `${name} to be an array of axes`, value);
+  const flags = new Array<boolean>(rank).fill(false);
+  for (const axis of axes) {
+    const at = checkInteger(who, `each of ${name}`, axis, -rank, rank - 1);
+    if (flags[at < 0 ? at + rank : at]) throw rangeError(who, `${name} without repetition`, axes);
+    flags[at < 0 ? at + rank : at] = true;
+  }
+  return flags;
+}
+
+/**
+ * Reads a shape as [outer, rows, groups, width, length]: neighbouring axes of one kind (reduced or kept, with
+ * parameters or without) become one, in this order of kinds.
+ */
+function cut(who: string, shape: readonly number[], reduced: boolean[], own: boolean[]): Geometry {
+  const runs: { kind: string; extent: number }[] = [];
+  shape.forEach((extent, axis) => {
+    if (extent === 1) return;
+    const kind = (reduced[axis] ? "r" : "k") + (own[axis] ? "p" : "");
+    if (runs.at(-1)?.kind === kind) runs.at(-1)!.extent *= extent;
+    else runs.push({ kind, extent });
+  });
+  const word = ` ${runs.map(({ kind }) => kind).join(" ")}`;
+  // A reduction between two kept parts is over rows; one at the end over the length of a run.
+  const match =
+    /^( k)?( r)?( kp)?( rp)?( r)?$/.exec(word === " " ? "" : word) ??
+    (word.includes("p") ? null : /^( k)( r)( k)( r)?$/.exec(word));
+  if (!match) {
+    throw rangeError(who, "axes that leave the shape as [kept, reduced, kept, reduced] at most", [...shape]);
+  }
+  const extents = runs.map(({ extent }) => extent);
+  const take = (part: string | undefined) => (part ? extents.shift()! : 1);
+  if (match.length === 5) {
+    const [outer, rows, groups, length] = [1, 2, 3, 4].map((i) => take(match[i])) as [
+      number,
+      number,
+      number,
+      number,
+    ];
+    return { outer, rows, groups, width: 1, length, perElement: false };
+  }
+  const outer = take(match[1]);
+  let rows = take(match[2]);
+  const groups = take(match[3]);
+  const width = take(match[4]);
+  let length = take(match[5]);
+  if (groups === 1 && width === 1 && length === 1) [rows, length] = [1, rows];
+  if (match[4] && rows === 1 && groups === 1 && length === 1) {
+    return { outer, rows, groups, width: 1, length: width, perElement: true };
+  }
+  return { outer, rows, groups, width, length, perElement: false };
+}
+
+function readMinibatch(who: string, name: string, value: unknown, shape: readonly number[]): Float32Array {
+  if (!isFloat32Array(value)) throw typeError(who, `${name} to be a Float32Array`, value);
+  checkLength(who, name, shape, lengthOf(value));
+  return value;
+}
+
+/** A copy of `values` in a call's memory, and its address. */
+function place(held: Runtime, scratch: Scratch, values: Float32Array): number {
+  const address = scratch.take(4 * values.length);
+  held.f32.set(values, address / 4);
+  return address;
+}
+
+/**
+ * Mean and sum of squared deviations over `axes`, one for each index of the other axes in row-major order.
+ *
+ * @throws TypeError, RangeError for a wrong argument, or axes that are none of the layers' patterns
+ */
+export function moments(x: Float32Array, shape: readonly number[], options: AxesOptions): Moments {
+  const who = "moments";
+  const extents = readShape(who, shape);
+  const { axes } = readOptions(who, options, { axes: undefined });
+  const reduced = readAxes(who, "axes", axes, extents.length);
+  const g = cut(
+    who,
+    extents,
+    reduced,
+    reduced.map(() => false),
+  );
+  const values = readMinibatch(who, "x", x, extents);
+  const count = countOf(g);
+  const n = statisticsOf(g);
+  if (values.length === 0) return { count, mean: new Float64Array(n), m2: new Float64Array(n) };
+  const held = runtime();
+  return Scratch.with(held, (scratch) => {
+    const address = scratch.take(4 * values.length);
+    const block = blockAt(scratch.take(blockBytes(held, g)), g);
+    held.f32.set(values, address / 4);
+    forwardPass(held, g, REDUCE, address, 0, 0, block, none(count));
+    const { f64 } = held;
+    return {
+      count,
+      mean: f64.slice(block.mean / 8, block.mean / 8 + n),
+      m2: f64.slice(block.variance / 8, block.variance / 8 + n).map((variance) => variance * count),
+    };
+  });
+}
+
+const none = (count: number): Extras => ({
+  gamma: false,
+  beta: false,
+  residual: 0,
+  bits: 0,
+  segments: 0,
+  segmentCount: 0,
+  count,
+});
+
+function readMoments(who: string, value: unknown, n?: number): Moments {
+  const { count, mean, m2 } = readOptions(who, value, { count: undefined, mean: undefined, m2: undefined });
+  const wanted = "moments with count, mean and m2 (Float64Array)";
+  if (!(mean instanceof Float64Array) || !(m2 instanceof Float64Array)) throw typeError(who, wanted, value);
+  if (mean.length !== m2.length || (n !== undefined && mean.length !== n)) {
+    throw rangeError(who, `moments of ${n ?? mean.length} groups`, [mean.length, m2.length]);
+  }
+  return { count: checkFinite(who, "count", count, 0), mean, m2 };
+}
+
+/**
+ * The moments of two sets of values together, exact up to rounding in any order (Chan, Golub & LeVeque 1979).
+ *
+ * @throws TypeError, RangeError unless both have the same number of groups
+ */
+export function mergeMoments(a: Moments, b: Moments): Moments {
+  const one = readMoments("mergeMoments", a);
+  const two = readMoments("mergeMoments", b, one.mean.length);
+  const count = one.count + two.count;
+  if (one.count === 0 || two.count === 0) {
+    const { mean, m2 } = one.count === 0 ? two : one;
+    return { count, mean: mean.slice(), m2: m2.slice() };
+  }
+  const share = two.count / count;
+  const distance = one.mean.map((mean, i) => two.mean[i]! - mean);
+  return {
+    count,
+    mean: one.mean.map((mean, i) => mean + distance[i]! * share),
+    m2: one.m2.map((m2, i) => m2 + two.m2[i]! + distance[i]! * distance[i]! * one.count * share),
+  };
+}
+
+/** What the three finishing steps are given, read, and where they put it. */
+interface Pass {
+  held: Runtime;
+  scratch: Scratch;
+  geometry: Geometry;
+  block: Block;
+  extras: Extras;
+  eps: number;
+  shape: number[];
+}
+
+/** Reads the arguments common to the finishing steps, brings them to linear memory and runs `work`. */
+function finish<T>(
+  who: string,
+  shape: readonly number[],
+  statistics: Moments,
+  options: NormalizeOptions,
+  minibatches: Record<string, unknown>,
+  work: (pass: Pass, addresses: number[]) => T,
+): T {
+  const extents = readShape(who, shape);
+  const o = readOptions(who, options, {
+    axes: undefined,
+    eps: 1e-5,
+    gamma: null,
+    beta: null,
+    parameterAxes: undefined,
+  });
+  const reduced = readAxes(who, "axes", o.axes, extents.length);
+  const own =
+    o.parameterAxes === undefined
+      ? reduced.map((flag) => !flag && (o.gamma !== null || o.beta !== null))
+      : readAxes(who, "parameterAxes", o.parameterAxes, extents.length);
+  const geometry = cut(who, extents, reduced, own);
+  const eps = checkFinite(who, "eps", o.eps, 0);
+  const parameters = parametersOf(geometry);
+  const gamma = o.gamma === null ? null : checkVector(who, "gamma", o.gamma, parameters);
+  const beta = o.beta === null ? null : checkVector(who, "beta", o.beta, parameters);
+  const { count, mean, m2 } = readMoments(who, statistics, statisticsOf(geometry));
+  const arrays = Object.entries(minibatches).map(([name, value]) => readMinibatch(who, name, value, extents));
+  const held = runtime();
+  return Scratch.with(held, (scratch) => {
+    const block = blockAt(scratch.take(blockBytes(held, geometry)), geometry);
+    const addresses = arrays.map((array) => place(held, scratch, array));
+    const { f32, f64 } = held;
+    const n = mean.length;
+    f64.set(mean, block.mean / 8);
+    f64.set(
+      m2.map((value) => value / count),
+      block.variance / 8,
+    );
+    f64.set(
+      m2.map((value) => 1 / Math.sqrt(value / count + eps)),
+      block.rstd / 8,
+    );
+    if (gamma) f32.set(gamma, block.gamma / 4);
+    if (beta) f32.set(beta, block.beta / 4);
+    const extras = { ...none(count), gamma: gamma !== null, beta: beta !== null };
+    if (n === 0) extras.count = 0;
+    return work({ held, scratch, geometry, block, extras, eps, shape: extents }, addresses);
+  });
+}
+
+/**
+ * `y = gamma * (x - mean) / sqrt(m2 / count + eps) + beta` from given statistics.
+ *
+ * @throws TypeError, RangeError for a wrong argument
+ */
+export function normalize(
+  x: Float32Array,
+  shape: readonly number[],
+  statistics: Moments,
+  options: NormalizeOptions,
+): Float32Array {
+  return finish(
+    "normalize",
+    shape,
+    statistics,
+    options,
+    { x },
+    ({ held, geometry, block, extras, eps, ...p }, [at]) => {
+      const size = sizeOf(p.shape);
+      const address = at!;
+      if (size > 0) forwardPass(held, geometry, APPLY, address, address, eps, block, extras);
+      return held.f32.slice(address / 4, address / 4 + size);
+    },
+  );
+}
+
+/**
+ * The sums over dy that a backward pass needs; those of a minibatch's pieces, added, are the whole minibatch's.
+ *
+ * @throws TypeError, RangeError for a wrong argument
+ */
+export function backwardReduce(
+  x: Float32Array,
+  dy: Float32Array,
+  shape: readonly number[],
+  statistics: Moments,
+  options: NormalizeOptions,
+): Sums {
+  return finish("backwardReduce", shape, statistics, options, { x, dy }, (pass, [at, dyAt]) => {
+    const { held, geometry, block, extras } = pass;
+    held.f64.fill(0, block.sum1 / 8, block.dgamma / 8);
+    if (sizeOf(pass.shape) > 0) backwardPass(held, geometry, REDUCE, at!, dyAt!, 0, block, extras);
+    else held.f64.fill(0, block.dgamma / 8, block.gamma / 8);
+    const { f64 } = held;
+    const copy = (address: number, n: number) => f64.slice(address / 8, address / 8 + n);
+    return {
+      dbeta: copy(block.dbeta, parametersOf(geometry)),
+      dgamma: copy(block.dgamma, parametersOf(geometry)),
+      sumDy: copy(block.sum1, statisticsOf(geometry)),
+      sumDyXhat: copy(block.sum2, statisticsOf(geometry)),
+    };
+  });
+}
+
+/**
+ * `dx = rstd * (gamma * dy - sumDy / count - xhat * sumDyXhat / count)` from given statistics and sums.
+ *
+ * @throws TypeError, RangeError for a wrong argument
+ */
+export function backwardApply(
+  x: Float32Array,
+  dy: Float32Array,
+  shape: readonly number[],
+  statistics: Moments,
+  sums: Pick<Sums, "sumDy" | "sumDyXhat">,
+  options: NormalizeOptions,
+): Float32Array {
+  const who = "backwardApply";
+  const { sumDy, sumDyXhat } = readOptions(who, sums, { sumDy: undefined, sumDyXhat: undefined });
+  return finish(who, shape, statistics, options, { x, dy }, (pass, [at, dyAt]) => {
+    const { held, geometry, block, extras } = pass;
+    const n = statisticsOf(geometry);
+    for (const [value, address] of [
+      [sumDy, block.sum1],
+      [sumDyXhat, block.sum2],
+    ] as const) {
+      if (!(value instanceof Float64Array)) throw typeError(who, "sums of Float64Arrays", value);
+      if (value.length !== n)
+        throw new RangeError(`${who}: expected sums of ${n} groups, got ${describe(value)}`);
+      held.f64.set(value, address / 8);
+    }
+    const size = sizeOf(pass.shape);
+    if (size > 0) backwardPass(held, geometry, APPLY, at!, dyAt!, dyAt!, block, extras);
+    return held.f32.slice(dyAt! / 4, dyAt! / 4 + size);
+  });
+}

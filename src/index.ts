@@ -1,4 +1,5 @@
-export { BatchNorm, type BatchNormOptions, type Layout } from "./layers/batch-norm.js";
+export type { GradientShares, IdentityGap } from "./analysis.js";
+export { BatchNorm, type BatchNormOptions, type Layout, type StatisticsSource } from "./layers/batch-norm.js";
 export type { Minibatch } from "./layers/call.js";
 export type { Activation, Affine, CallOptions, Parameter } from "./layers/layer.js";
 export {

@@ -1,3 +1,4 @@
+import { type GradientShares, gradientShares, type IdentityGap, identity, identityGap } from "../analysis.js";
 import { checkVector, copyInto } from "../arrays.js";
 import { checkFinite, checkInteger, rangeError, readOptions, typeError } from "../errors.js";
 import type { Block, Geometry } from "../passes.js";
@@ -22,6 +23,9 @@ export interface BatchNormOptions {
   /** What comes last, after the residual; default "none". */
   activation?: Activation;
 }
+
+/** Which statistics: the last training minibatch's, or the running ones. */
+export type StatisticsSource = "batch" | "running";
 
 /**
  * Batch normalization (Ioffe & Szegedy 2015, arXiv 1502.03167, algorithms 1 and 2): per channel
@@ -177,6 +181,54 @@ export class BatchNorm extends Layer<{ residual?: Minibatch; mask?: Uint8Array |
     if (!last || !this.#seen) return null;
     const from = last.block[which] / 8;
     return Float32Array.from(last.held.f64.subarray(from, from + this.features));
+  }
+
+  /**
+   * Sets gamma and beta to sqrt(var + eps) and the mean, so that forward returns its input: for the last training
+   * minibatch ("batch"), or in evaluation mode for any ("running").
+   *
+   * @throws TypeError without gamma and beta; Error without the statistics
+   */
+  recoverIdentity(from: StatisticsSource = "batch"): void {
+    const who = `${this.who}.recoverIdentity`;
+    const { mean, variance } = this.#statistics(who, from);
+    if (!this.gamma || !this.beta) throw new TypeError(`${who}: expected a layer with gamma and beta`);
+    const { gamma, beta } = identity(mean, variance, this.eps);
+    copyInto(checkVector(who, "gamma.data", this.gamma.data, this.features), gamma);
+    copyInto(checkVector(who, "beta.data", this.beta.data, this.features), beta);
+  }
+
+  /** How far gamma and beta (1 and 0 where there are none) stand from undoing the normalization. @throws Error without the statistics */
+  identityGap(from: StatisticsSource = "batch"): IdentityGap {
+    const { mean, variance } = this.#statistics(`${this.who}.identityGap`, from);
+    return identityGap(this.gamma?.data ?? null, this.beta?.data ?? null, mean, variance, this.eps);
+  }
+
+  /**
+   * How the energy of dy, a gradient for the last forward's y, falls on the mean, on xhat and on the rest, which alone
+   * reaches dx. Nothing of the layer changes.
+   *
+   * @throws as `backward`
+   */
+  decomposeGradient(dy: Minibatch): GradientShares {
+    const { sums, count, variance } = this.gradientSums(`${this.who}.decomposeGradient`, dy);
+    return gradientShares(sums, count, variance, this.eps);
+  }
+
+  #statistics(who: string, from: unknown): { mean: ArrayLike<number>; variance: ArrayLike<number> } {
+    if (from === "running" && this.trackRunningStats) {
+      this.checkAlive(who);
+      this.#checkRunning(who);
+      return { mean: this.runningMean, variance: this.runningVar };
+    }
+    if (from === "running")
+      throw new TypeError(`${who}: expected running statistics, got trackRunningStats: false`);
+    if (from !== "batch") throw typeError(who, 'statistics "batch" or "running"', from);
+    this.checkAlive(who);
+    const last = this.lastStatistics();
+    if (!last || !this.#seen) throw new Error(`${who}: expected a training forward before it`);
+    const at = (address: number) => last.held.f64.subarray(address / 8, address / 8 + this.features);
+    return { mean: at(last.block.mean), variance: at(last.block.variance) };
   }
 
   #checkRunning(who: string): void {

@@ -1,6 +1,7 @@
 import { checkLength, copyInto, isFloat32Array, lengthOf } from "../arrays.js";
 import { typeError } from "../errors.js";
 import type { Runtime } from "../runtime/runtime.js";
+import type { Scratch } from "../runtime/scratch.js";
 import { type Core, coreOf, live, Tensor } from "../tensor.js";
 
 /** A minibatch: a Float32Array, which is copied in and out, or a Tensor, which is read and written in place. */
@@ -32,31 +33,9 @@ export function readSized(who: string, name: string, value: unknown, shape: read
 export const newLike = (like: Operand, shape: readonly number[]): Minibatch =>
   like.core ? new Tensor(shape) : new Float32Array(like.size);
 
-/** Memory for the length of one call. */
-export class Scratch {
-  readonly #runtime: Runtime;
-  readonly #taken: number[] = [];
-
-  constructor(runtime: Runtime) {
-    this.#runtime = runtime;
-  }
-
-  /** @throws RangeError if memory cannot hold it */
-  take(bytes: number): number {
-    const address = this.#runtime.alloc(bytes);
-    this.#taken.push(address);
-    return address;
-  }
-
-  /** Where an operand lies: its Tensor, or room for its array. */
-  place(operand: Operand): number {
-    return operand.core ? operand.core.address : this.take(4 * operand.size);
-  }
-
-  release(): void {
-    for (const address of this.#taken) this.#runtime.free(address);
-  }
-}
+/** Where an operand lies: its Tensor, or room for its array. */
+export const place = (scratch: Scratch, { core, size }: Operand): number =>
+  core ? core.address : scratch.take(4 * size);
 
 /** Copies an array operand to its place; a Tensor's values are there already. */
 export function copyIn({ f32 }: Runtime, { array }: Operand, address: number): void {

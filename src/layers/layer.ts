@@ -1,3 +1,4 @@
+import type { GradientSums } from "../analysis.js";
 import { checkLength, checkVector, copyInto } from "../arrays.js";
 import { checkFinite, rangeError, readOptions, readShape, typeError } from "../errors.js";
 import {
@@ -16,6 +17,7 @@ import {
 } from "../passes.js";
 import { Arena } from "../runtime/arena.js";
 import { type Runtime, runtime } from "../runtime/runtime.js";
+import { Scratch } from "../runtime/scratch.js";
 import { type Entry, readState, type StateDict } from "../state.js";
 import { type Core, live, type Tensor } from "../tensor.js";
 import {
@@ -24,9 +26,9 @@ import {
   type Minibatch,
   newLike,
   type Operand,
+  place,
   readOperand,
   readSized,
-  Scratch,
 } from "./call.js";
 
 /** A learned vector and the gradient that backward adds to. Both may be replaced by arrays of the same length. */
@@ -202,11 +204,11 @@ export abstract class Layer<O extends object = object> {
     const scratch = new Scratch(held);
     let fresh: Minibatch | undefined;
     try {
-      const added = residual ? scratch.place(residual) : 0;
+      const added = residual ? place(scratch, residual) : 0;
       const pairs = segments ? scratch.take(4 * segments.pairs.length) : 0;
       fresh = out ? undefined : newLike(from, shape);
       const to = into ?? readOperand(who, "out", fresh);
-      const y = scratch.place(to);
+      const y = place(scratch, to);
       const relu = this.activation === "relu";
       arena.reserve({
         block: blockBytes(held, geometry),
@@ -303,7 +305,7 @@ export abstract class Layer<O extends object = object> {
         fresh.push(newLike(from, shape));
         return readOperand(who, "dx", fresh.at(-1));
       };
-      const source = scratch.place(from);
+      const source = place(scratch, from);
       const to = into ?? make();
       // Kernels may write dx over dy: an array's gradient needs one place for both.
       const dx = to.core ? to.core.address : from.core ? scratch.take(4 * to.size) : source;
@@ -313,7 +315,7 @@ export abstract class Layer<O extends object = object> {
         : residualGrad === undefined
           ? make()
           : readSized(who, "residualGrad", residualGrad, shape);
-      const dresidual = through ? scratch.place(through) : 0;
+      const dresidual = through ? place(scratch, through) : 0;
       const pairs = segments ? scratch.take(4 * segments.pairs.length) : 0;
       copyIn(held, from, source);
       if (segments) held.u32.set(segments.pairs, pairs / 4);
@@ -358,6 +360,58 @@ export abstract class Layer<O extends object = object> {
     } finally {
       scratch.release();
     }
+  }
+
+  /**
+   * Sums of dy over the groups of the last forward, and of its statistics the variance; no gradient is touched.
+   * @throws as `backward`
+   */
+  protected gradientSums(
+    who: string,
+    dy: unknown,
+  ): { sums: GradientSums; count: number; variance: Float64Array | null } {
+    const arena = this.#alive(who);
+    const held = this.#runtime!;
+    const saved = this.#saved;
+    if (!saved) throw new Error(`${who}: expected a forward before it`);
+    if (saved.x) live(who, saved.x);
+    if (saved.overwritten) throw new Error(`${who}: expected x, but forwardInto(x, x) has overwritten it`);
+    const { geometry, block, segments, frozen } = saved;
+    const from = readSized(who, "dy", dy, saved.shape);
+    const n = this.channels;
+    if (saved.size === 0) {
+      const zeros = () => new Float64Array(n);
+      return { sums: { dy: zeros(), dyXhat: zeros(), dySquared: zeros() }, count: 0, variance: null };
+    }
+    return Scratch.with(held, (scratch) => {
+      const source = place(scratch, from);
+      // About a mean of 0 with an rstd of 1, dy's dot product with itself is its energy.
+      const plain = blockAt(scratch.take(blockBytes(held, geometry)), geometry);
+      const pairs = segments ? scratch.take(4 * segments.pairs.length) : 0;
+      copyIn(held, from, source);
+      if (segments) held.u32.set(segments.pairs, pairs / 4);
+      const { f64 } = held;
+      f64.fill(0, plain.mean / 8, plain.variance / 8);
+      f64.fill(1, plain.rstd / 8, plain.sum1 / 8);
+      const extras: Extras = {
+        gamma: false,
+        beta: false,
+        residual: 0,
+        bits: this.activation === "relu" ? arena.at("bits") : 0,
+        segments: pairs,
+        segmentCount: segments ? segments.pairs.length / 2 : 0,
+        count: saved.count,
+      };
+      const x = saved.x ? saved.x.address : arena.at("x");
+      backwardPass(held, geometry, REDUCE, x, source, 0, block, extras);
+      backwardPass(held, geometry, REDUCE, source, source, 0, plain, extras);
+      const copy = (address: number) => f64.slice(address / 8, address / 8 + n);
+      return {
+        sums: { dy: copy(block.dbeta), dyXhat: copy(block.dgamma), dySquared: copy(plain.dgamma) },
+        count: saved.count,
+        variance: frozen ? null : copy(block.variance),
+      };
+    });
   }
 
   /** gamma and beta, as far as they are there: what an optimizer takes. */
@@ -434,6 +488,11 @@ export abstract class Layer<O extends object = object> {
   /** The statistics of the last training minibatch: addresses, and the runtime that holds them. */
   protected lastStatistics(): { held: Runtime; block: Block } | undefined {
     return this.#block && { held: this.#runtime!, block: this.#block.block };
+  }
+
+  /** @throws TypeError once disposed */
+  protected checkAlive(who: string): void {
+    this.#alive(who);
   }
 
   /** The layer's memory. @throws TypeError once disposed */

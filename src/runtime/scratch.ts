@@ -1,0 +1,32 @@
+import type { Runtime } from "./runtime.js";
+
+/** Memory for the length of one call. */
+export class Scratch {
+  readonly #runtime: Runtime;
+  readonly #taken: number[] = [];
+
+  constructor(runtime: Runtime) {
+    this.#runtime = runtime;
+  }
+
+  /** Runs `work` and gives back what it took, whether it returns or throws. */
+  static with<T>(runtime: Runtime, work: (scratch: Scratch) => T): T {
+    const scratch = new Scratch(runtime);
+    try {
+      return work(scratch);
+    } finally {
+      scratch.release();
+    }
+  }
+
+  /** The address of `bytes` bytes. @throws RangeError if memory cannot hold them */
+  take(bytes: number): number {
+    const address = this.#runtime.alloc(bytes);
+    this.#taken.push(address);
+    return address;
+  }
+
+  release(): void {
+    for (const address of this.#taken) this.#runtime.free(address);
+  }
+}
