@@ -8,7 +8,6 @@ export default defineConfig({
   loader: { ".wasm": "binary" },
   noExternal: ["@assemblyscript/loader"],
   splitting: true,
-  minify: true,
   dts: true,
   clean: true,
 });

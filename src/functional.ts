@@ -92,7 +92,7 @@ function cut(who: string, shape: readonly number[], reduced: boolean[], own: boo
   // A reduction between two kept parts is over rows; one at the end over the length of a run.
   const match =
     /^( k)?( r)?( kp)?( rp)?( r)?$/.exec(word === " " ? "" : word) ??
-    (word.includes("p") ? null : /^( k)( r)( k)( r)?$/.exec(word));
+    (word.includes("p") ? null : /^( k)?( r)?( k)?( r)?$/.exec(word));
   if (!match) {
     throw rangeError(who, "axes that leave the shape as [kept, reduced, kept, reduced] at most", [...shape]);
   }
