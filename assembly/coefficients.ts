@@ -64,12 +64,12 @@ export namespace GRADIENT {
 @inline const FAINT: f64 = 8.271806125530277e-25; // 2^-80
 
 /** The exponent of a finite, nonzero float64; -1023 for zero. */
-function exponent(x: f64): i32 {
+export function exponent(x: f64): i32 {
   return (i32(reinterpret<u64>(x) >> 52) & 0x7ff) - 1023;
 }
 
 /** `2^e` in float64, for e from -1022 to 1023. */
-function power(e: i32): f64 {
+export function power(e: i32): f64 {
   return reinterpret<f64>(u64(e + 1023) << 52);
 }
 
@@ -83,7 +83,7 @@ function clamp(e: i32, least: i32, most: i32): i32 {
 }
 
 /** The power of two that brings a group's spread near 1, as far as its mean stays in range. */
-function scaleOf(mean: f64, rstd: f64): f64 {
+export function scaleOf(mean: f64, rstd: f64): f64 {
   if (!finite(mean) || !finite(rstd) || rstd == 0) return 1;
   if (rstd >= FLAT && rstd <= STEEP) return 1;
   return power(clamp(exponent(rstd), -128, min(100, 110 - exponent(mean))));
@@ -123,9 +123,11 @@ export function affineOf(record: usize, mean: usize, rstd: usize, gamma: usize, 
   const fold = f32x4.le(f32x4.abs(b), f32x4.mul(f32x4.splat(2), f32x4.abs(g)));
   const drop = f32x4.le(f32x4.mul(f32x4.abs(muLow), demote(rstd0, rstd1)), f32x4.splat(5.9604644775390625e-8));
   const settled = v128.or(fold, drop);
+  // Where muLow is 0, b stays as it is: a may be infinite.
+  const folded = v128.bitselect(f32x4.sub(b, f32x4.mul(muLow, a)), b, v128.andnot(fold, f32x4.eq(muLow, f32x4.splat(0))));
   v128.store(record, mu, AFFINE.MU);
   v128.store(record, a, AFFINE.A);
-  v128.store(record, v128.bitselect(f32x4.sub(b, f32x4.mul(muLow, a)), b, fold), AFFINE.B);
+  v128.store(record, folded, AFFINE.B);
   v128.store(record, v128.andnot(muLow, settled), AFFINE.MU_LOW);
   v128.store(record, f32x4.splat(1), AFFINE.SCALE);
   v128.store(record, f32x4.splat(1), AFFINE.OUT);
@@ -136,7 +138,10 @@ export function affineOf(record: usize, mean: usize, rstd: usize, gamma: usize, 
     v128.and(inside(rstd0, small, large), inside(rstd1, small, large)),
     v128.and(
       v128.and(inside(f64x2.abs(f64x2.mul(rstd0, low(g))), small, large), inside(f64x2.abs(f64x2.mul(rstd1, high(g))), small, large)),
-      v128.and(f32x4.lt(f32x4.abs(g), f32x4.splat(f32(LARGE))), f32x4.lt(f32x4.abs(b), f32x4.splat(f32(LARGE)))),
+      v128.and(
+        f32x4.lt(f32x4.abs(mu), f32x4.splat(f32(LARGE))),
+        f32x4.lt(f32x4.max(f32x4.abs(g), f32x4.abs(b)), f32x4.splat(f32(LARGE))),
+      ),
     ),
   );
   if (!i32x4.all_true(calm)) {
@@ -163,7 +168,8 @@ function wideAffine(record: usize, lane: usize, mean: f64, rstd: f64, gamma: f64
   if (!finite(mean) || !finite(rstd) || rstd == 0 || !finite(a) || !finite(beta)) return false;
   const size = max(abs(gamma), abs(beta));
   const wideOut = size > LARGE || (size < SMALL && size > 0);
-  if (rstd >= SMALL && rstd <= LARGE && !wideOut && (a == 0 || (abs(a) >= SMALL && abs(a) <= LARGE))) return false;
+  const calm = rstd >= SMALL && rstd <= LARGE && abs(mean) < LARGE;
+  if (calm && !wideOut && (a == 0 || (abs(a) >= SMALL && abs(a) <= LARGE))) return false;
   const scale = power(clamp(exponent(rstd), -128, min(100, 110 - exponent(mean))));
   const out = wideOut ? power(clamp(exponent(size), -126, 127)) : 1;
   const mu = f32(mean * scale);
@@ -280,4 +286,14 @@ function wideGradient(record: usize, lane: usize, mean: f64, rstd: f64, gamma: f
   set(record + GRADIENT.Q, lane, q / out);
   set(record + GRADIENT.R, lane, (rstd * shift - q * (mean * scale - mu)) / out);
   return true;
+}
+
+/**
+ * The power of two by which dy is to be multiplied before it is summed again, where the sums of `count` terms left the
+ * range or their terms may have vanished below it; 1 where they may stand.
+ */
+export function gradientScale(sumDy: f64, sumDyD: f64, count: f64): f64 {
+  const size = abs(sumDy) + abs(sumDyD);
+  if (!(size < Infinity)) return power(-64);
+  return size > 0 && size < count * power(-110) ? power(64) : 1;
 }

@@ -12,17 +12,14 @@
  * Arrays with a value for each group or column have room for the next multiple of 16 values; what lies there is free
  * to change. `segments` is 0, or pairs of row numbers [from, to) that alone take part in the statistics.
  */
-import { AFFINE, affineOf, dotsOf, dotXhat, GRADIENT, gradientOf, rstdOf } from "./coefficients";
+import { AFFINE, affineOf, dotsOf, dotXhat, GRADIENT, gradientOf, gradientScale, rstdOf } from "./coefficients";
 import {affineLanes, affineStrips, dotsLanes, dotsStrips, gradientLanes,
   gradientStrips, momentsLanes, momentsStrips,
   STRIP, STRIP_BYTES, SUMS_BYTES, TILE, 
 } from "./kernel/columns";
+import { EPS_RULES, TINY, isNear, scaleOfMoments } from "./moments";
 import { loadLanes } from "./simd/lanes";
-
-/** The steps of a pass. */
-export const REDUCE: usize = 1;
-export const APPLY: usize = 2;
-export const FROZEN: usize = 4;
+import { APPLY, FROZEN, REDUCE } from "./steps";
 
 /** A panel's bytes, chosen to stay in a second-level cache of 1 MB beside what is written. */
 // @ts-ignore: decorator
@@ -33,15 +30,6 @@ export const FROZEN: usize = 4;
 /** Narrower rows are laid side by side. */
 // @ts-ignore: decorator
 @inline const NARROW: usize = 64;
-
-/** Below this mean square, squares may have vanished in float32 (2^-100). */
-// @ts-ignore: decorator
-@inline const TINY: f64 = 7.888609052210118e-31;
-/** The eps from which a variance below TINY makes no difference (2^-60), and the pivot from which there is none. */
-// @ts-ignore: decorator
-@inline const EPS_RULES: f64 = 8.673617379884035e-19;
-// @ts-ignore: decorator
-@inline const PIVOT_RULES: f64 = 9.313225746154785e-10;
 
 // @ts-ignore: decorator
 @inline function padded(columns: usize): usize {
@@ -187,12 +175,8 @@ function finishMoments(
     const v = load<f64>(variance + (lane << 3));
     const m = load<f64>(mean + (lane << 3));
     const q = load<f64>(sums + (lane << 3), 128) / count;
-    const p = abs(load<f32>(pivot + (lane << 2)));
-    const vanished = v <= TINY && eps < EPS_RULES && p <= f32(PIVOT_RULES);
-    let scale: f64 = 1;
-    if (vanished) scale = 1.2676506002282294e30; // 2^100
-    else if (!(q < Infinity)) scale = 8.271806125530277e-25; // 2^-80
-    else if (q <= 3 * v) continue;
+    const scale = scaleOfMoments(q, v, load<f32>(pivot + (lane << 2)), eps);
+    if (scale == 1 && isNear(q, v)) continue;
     store<f32>(head + (lane << 2), abs(m) < Infinity ? f32(m * scale) : 0);
     store<f32>(head + (lane << 2), f32(scale), 16);
     open |= 1 << u32(lane);
@@ -217,14 +201,8 @@ function finishMoments(
       store<f64>(mean + (lane << 3), m / scale);
       store<f64>(variance + (lane << 3), v / scale / scale);
       store<f32>(head + (lane << 2), f32(m));
-      if (q <= 3 * v || !(abs(m) < Infinity)) open &= ~(1 << u32(lane));
+      if (isNear(q, v) || !(abs(m) < Infinity)) open &= ~(1 << u32(lane));
     }
-  }
-  // Infinities and NaN make the whole column NaN, as (x - mean) does.
-  for (let lane: usize = 0; lane < min<usize>(lanes, 4); lane++) {
-    if (load<f64>(variance + (lane << 3)) < Infinity) continue;
-    store<f64>(mean + (lane << 3), NaN);
-    store<f64>(variance + (lane << 3), NaN);
   }
 }
 
@@ -439,13 +417,10 @@ function refineDots(
   sums: usize, bits: usize, bitStride: usize, head: usize,
 ): void {
   let open: u32 = 0;
-  const least = f64(rows) * 7.70371977754894e-34; // 2^-110 a term: below it, products may have vanished
   for (let lane: usize = 0; lane < min<usize>(lanes, 4); lane++) {
-    const size = abs(load<f64>(sums + (lane << 3))) + abs(load<f64>(sums + (lane << 3), 128));
-    const vanished = size < least && size > 0;
-    if (size < Infinity && !vanished) continue;
-    open |= 1 << u32(lane);
-    store<f32>(head + (lane << 2), vanished ? 18446744073709551616.0 : 5.421010862427522e-20); // 2^64, 2^-64
+    const by = gradientScale(load<f64>(sums + (lane << 3)), load<f64>(sums + (lane << 3), 128), f64(rows));
+    store<f32>(head + (lane << 2), f32(by));
+    if (by != 1) open |= 1 << u32(lane);
   }
   if (!open) return;
   memory.fill(head + 64, 0, 160);

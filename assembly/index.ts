@@ -9,4 +9,6 @@ export function heapBase(): usize {
 }
 
 export { columnsBackward, columnsForward, columnsWork } from "./columns";
+export { runsForward, runsBackward } from "./runs";
+export { rowsForward, rowsBackward } from "./rows";
 export { promote, updateRunning } from "./running";

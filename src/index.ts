@@ -1,7 +1,12 @@
 export type { GradientShares, IdentityGap } from "./analysis.js";
-export { BatchNorm, type BatchNormOptions, type Layout, type StatisticsSource } from "./layers/batch-norm.js";
+export { BatchNorm, type BatchNormOptions, type StatisticsSource } from "./layers/batch-norm.js";
 export type { Minibatch } from "./layers/call.js";
+export { GroupNorm, type GroupNormOptions } from "./layers/group-norm.js";
+export { InstanceNorm, type InstanceNormOptions } from "./layers/instance-norm.js";
 export type { Activation, Affine, CallOptions, Parameter } from "./layers/layer.js";
+export { LayerNorm, type LayerNormOptions } from "./layers/layer-norm.js";
+export type { Layout } from "./layers/layout.js";
+export { RMSNorm, type RMSNormOptions } from "./layers/rms-norm.js";
 export {
   type InitOptions,
   init,

@@ -16,6 +16,8 @@ export interface Geometry {
   readonly width: number;
   readonly length: number;
   readonly perElement: boolean;
+  /** Statistics about 0 instead of the mean; for `perElement` only. */
+  readonly rms?: boolean;
 }
 
 export const statisticsOf = (g: Geometry): number => g.outer * g.groups;
@@ -39,9 +41,13 @@ export interface Block {
 /** Room for the next multiple of 16 values and 16 more: kernels write whole vectors. */
 const room = (n: number): number => 16 * Math.ceil(n / 16) + 16;
 
+/** Scratch of the walks that keep their sums in registers: records of a few rows or channels. */
+const RUN_WORK = 1024;
+
 /** Bytes of the block for a geometry. */
 export function blockBytes({ kernels }: Runtime, g: Geometry): number {
-  return 40 * room(statisticsOf(g)) + 24 * room(parametersOf(g)) + kernels.columnsWork(parametersOf(g));
+  const work = g.perElement || g.length > 1 ? RUN_WORK : kernels.columnsWork(parametersOf(g));
+  return 40 * room(statisticsOf(g)) + 24 * room(parametersOf(g)) + work;
 }
 
 /** The block at `address`. */
@@ -64,12 +70,12 @@ export function blockAt(address: number, g: Geometry): Block {
 }
 
 /** Bytes that the ReLU's bits take: one for every four values of a row or run. */
-export const bitBytes = (g: Geometry): number =>
-  g.length > 1 || g.perElement
-    ? g.outer * g.rows * g.groups * g.width * Math.ceil(g.length / 4)
-    : g.outer * g.rows * Math.ceil((g.groups * g.width) / 4);
+export function bitBytes({ outer, rows, groups, width, length }: Geometry): number {
+  const channels = outer * rows * groups * width;
+  return length > 1 ? channels * Math.ceil(length / 4) : outer * rows * Math.ceil((groups * width) / 4);
+}
 
-/** The steps of a pass, as assembly/index.ts names them. */
+/** The steps of a pass, as the kernels name them. */
 export const REDUCE = 1;
 export const APPLY = 2;
 export const FROZEN = 4;
@@ -78,6 +84,7 @@ export const FROZEN = 4;
 export interface Extras {
   gamma: boolean;
   beta: boolean;
+  /** Forward: what is added; backward: where its gradient goes. */
   residual: number;
   bits: number;
   segments: number;
@@ -96,27 +103,15 @@ export function forwardPass(
   b: Block,
   e: Extras,
 ): void {
-  kernels.columnsForward(
-    steps,
-    x,
-    y,
-    g.outer,
-    g.rows,
-    g.groups,
-    g.width,
-    e.segments,
-    e.segmentCount,
-    e.count,
-    b.mean,
-    b.variance,
-    b.rstd,
-    eps,
-    e.gamma ? b.gamma : 0,
-    e.beta ? b.beta : 0,
-    e.residual,
-    e.bits,
-    b.work,
-  );
+  const { mean, variance, rstd, work } = b;
+  const gamma = e.gamma ? b.gamma : 0;
+  const beta = e.beta ? b.beta : 0;
+  const { outer, rows, groups, width, length } = g;
+  const { segments, segmentCount, count, residual, bits } = e;
+  // biome-ignore format: a line for each walk
+  if (g.perElement) kernels.rowsForward(steps, g.rms ? 1 : 0, x, y, outer, length, mean, variance, rstd, eps, gamma, beta, bits, work);
+  else if (length > 1) kernels.runsForward(steps, x, y, outer, rows, groups, width, length, segments, segmentCount, count, mean, variance, rstd, eps, gamma, beta, residual, bits, work);
+  else kernels.columnsForward(steps, x, y, outer, rows, groups, width, segments, segmentCount, count, mean, variance, rstd, eps, gamma, beta, residual, bits, work);
 }
 
 /** REDUCE starts dgamma and dbeta from zero. */
@@ -131,27 +126,12 @@ export function backwardPass(
   e: Extras,
 ): void {
   if (steps & REDUCE) f64.fill(0, b.dgamma / 8, b.gamma / 8);
-  kernels.columnsBackward(
-    steps,
-    x,
-    dy,
-    dx,
-    g.outer,
-    g.rows,
-    g.groups,
-    g.width,
-    e.segments,
-    e.segmentCount,
-    e.count,
-    b.mean,
-    b.rstd,
-    e.gamma ? b.gamma : 0,
-    b.sum1,
-    b.sum2,
-    b.dgamma,
-    b.dbeta,
-    e.residual,
-    e.bits,
-    b.work,
-  );
+  const { mean, rstd, sum1, sum2, dgamma, dbeta, work } = b;
+  const gamma = e.gamma ? b.gamma : 0;
+  const { outer, rows, groups, width, length } = g;
+  const { segments, segmentCount, count, residual, bits } = e;
+  // biome-ignore format: a line for each walk
+  if (g.perElement) kernels.rowsBackward(steps, g.rms ? 1 : 0, x, dy, dx, outer, length, mean, rstd, gamma, sum1, sum2, dgamma, dbeta, bits, work);
+  else if (length > 1) kernels.runsBackward(steps, x, dy, dx, outer, rows, groups, width, length, segments, segmentCount, count, mean, rstd, gamma, sum1, sum2, dgamma, dbeta, residual, bits, work);
+  else kernels.columnsBackward(steps, x, dy, dx, outer, rows, groups, width, segments, segmentCount, count, mean, rstd, gamma, sum1, sum2, dgamma, dbeta, residual, bits, work);
 }

@@ -1,14 +1,13 @@
 import { type GradientShares, gradientShares, type IdentityGap, identity, identityGap } from "../analysis.js";
 import { checkVector, copyInto } from "../arrays.js";
-import { checkFinite, checkInteger, rangeError, readOptions, typeError } from "../errors.js";
+import { checkFinite, checkInteger, readOptions, typeError } from "../errors.js";
 import type { Block, Geometry } from "../passes.js";
 import type { Runtime } from "../runtime/runtime.js";
 import type { Entry, StateDict } from "../state.js";
 import type { Minibatch } from "./call.js";
-import { type Activation, type Affine, Layer, type Segments } from "./layer.js";
-
-/** Where the channels lie: `[..., C]` or `[N, C, ...]`. */
-export type Layout = "channels-last" | "channels-first";
+import { type Activation, type Affine, Layer } from "./layer.js";
+import { channelAxis, type Layout, matrixOf, readLayout } from "./layout.js";
+import { readMask, type Segments } from "./mask.js";
 
 export interface BatchNormOptions {
   /** Added to the variance; default 1e-5. */
@@ -61,14 +60,11 @@ export class BatchNorm extends Layer<{ residual?: Minibatch; mask?: Uint8Array |
       activation: "none",
     });
     super(who, features, o.eps, o.affine, o.activation);
-    if (o.layout !== "channels-last" && o.layout !== "channels-first") {
-      throw typeError(who, 'layout to be "channels-last" or "channels-first"', o.layout);
-    }
     if (typeof o.trackRunningStats !== "boolean") {
       throw typeError(who, "trackRunningStats to be a boolean", o.trackRunningStats);
     }
     this.features = features;
-    this.layout = o.layout;
+    this.layout = readLayout(who, o.layout);
     this.momentum = o.momentum === null ? null : checkFinite(who, "momentum", o.momentum, 0, 1);
     this.trackRunningStats = o.trackRunningStats;
     this.runningMean = new Float32Array(features);
@@ -76,27 +72,12 @@ export class BatchNorm extends Layer<{ residual?: Minibatch; mask?: Uint8Array |
   }
 
   protected override cut(who: string, shape: readonly number[]): Geometry {
-    if (shape.length < 2) throw rangeError(who, "a shape of rank 2 or more", shape);
-    const axis = this.layout === "channels-last" ? shape.length - 1 : 1;
-    if (shape[axis] !== this.features) {
-      throw rangeError(who, `${this.features} features on axis ${axis} (${this.layout})`, shape);
-    }
-    const product = (from: number, to: number) => shape.slice(from, to).reduce((a, b) => a * b, 1);
-    return {
-      outer: 1,
-      rows: product(0, axis),
-      groups: this.features,
-      width: 1,
-      length: product(axis + 1, shape.length),
-      perElement: false,
-    };
+    const { outer, inner } = channelAxis(who, shape, this.features, this.layout);
+    return { outer: 1, rows: outer, groups: this.features, width: 1, length: inner, perElement: false };
   }
 
   protected override shapeOf(who: string, size: number): number[] {
-    if (this.features === 0 ? size : size % this.features) {
-      throw rangeError(who, `a multiple of ${this.features} values, or a shape`, size);
-    }
-    return [this.features === 0 ? 0 : size / this.features, this.features];
+    return matrixOf(who, size, this.features);
   }
 
   protected override leastCount(): number {
@@ -269,7 +250,7 @@ export class BatchNorm extends Layer<{ residual?: Minibatch; mask?: Uint8Array |
     super.restore(state);
   }
 
-  protected override readMask(who: string, mask: unknown, _geometry: Geometry): Segments {
-    throw typeError(who, "no mask", mask);
+  protected override readMask(who: string, mask: unknown, { rows, length }: Geometry): Segments {
+    return readMask(who, mask, rows * length, length);
   }
 }

@@ -1,5 +1,5 @@
 import { checkLength, copyInto, isFloat32Array, lengthOf } from "../arrays.js";
-import { typeError } from "../errors.js";
+import { describe, rangeError, typeError } from "../errors.js";
 import type { Runtime } from "../runtime/runtime.js";
 import type { Scratch } from "../runtime/scratch.js";
 import { type Core, coreOf, live, Tensor } from "../tensor.js";
@@ -22,10 +22,14 @@ export function readOperand(who: string, name: string, value: unknown): Operand 
   return { core: undefined, array: value, size: lengthOf(value) };
 }
 
-/** The same for one that must have the size of `shape`. @throws TypeError, RangeError */
+/** The same for one that must have the size of `shape`, and if it is a Tensor just that shape. @throws TypeError, RangeError */
 export function readSized(who: string, name: string, value: unknown, shape: readonly number[]): Operand {
   const operand = readOperand(who, name, value);
   checkLength(who, name, shape, operand.size);
+  const own = operand.core?.shape;
+  if (own && (own.length !== shape.length || own.some((extent, axis) => extent !== shape[axis]))) {
+    throw rangeError(who, `${name} of shape ${describe([...shape])}`, [...own]);
+  }
   return operand;
 }
 

@@ -30,6 +30,7 @@ import {
   readOperand,
   readSized,
 } from "./call.js";
+import type { Segments } from "./mask.js";
 
 /** A learned vector and the gradient that backward adds to. Both may be replaced by arrays of the same length. */
 export interface Parameter {
@@ -45,12 +46,6 @@ export type Activation = "none" | "relu";
 
 /** A shape, or options with one; the shape may be left out where the length or the Tensor says it all. */
 export type CallOptions<O extends object = object> = readonly number[] | ({ shape?: readonly number[] } & O);
-
-/** Rows that take part in the statistics: [from, to) pairs, and how many rows they hold. */
-export interface Segments {
-  pairs: Uint32Array;
-  rows: number;
-}
 
 /** What the last forward leaves for backward. */
 interface Saved {
@@ -416,11 +411,13 @@ export abstract class Layer<O extends object = object> {
 
   /** gamma and beta, as far as they are there: what an optimizer takes. */
   parameters(): Parameter[] {
+    this.checkAlive(`${this.who}.parameters`);
     return [this.gamma, this.beta].filter((parameter) => parameter !== null);
   }
 
   /** Sets the gradients of gamma and beta to zero. */
   zeroGrad(): void {
+    this.checkAlive(`${this.who}.zeroGrad`);
     for (const { grad } of this.parameters()) grad.fill(0);
   }
 
@@ -430,12 +427,14 @@ export abstract class Layer<O extends object = object> {
 
   /** From now on forward uses the minibatch's own statistics. */
   train(): this {
+    this.checkAlive(`${this.who}.train`);
     this.#training = true;
     return this;
   }
 
   /** From now on forward uses the statistics that the layer keeps, if it keeps any. */
   eval(): this {
+    this.checkAlive(`${this.who}.eval`);
     this.#training = false;
     return this;
   }
@@ -449,7 +448,7 @@ export abstract class Layer<O extends object = object> {
   /** A copy of the layer's state under PyTorch's names. */
   stateDict(): StateDict {
     const who = `${this.who}.stateDict`;
-    this.#alive(who);
+    this.checkAlive(who);
     const { gamma, beta } = this.#parameters(who);
     return { ...(gamma && { weight: gamma.data.slice() }), ...(beta && { bias: beta.data.slice() }) };
   }
@@ -461,7 +460,7 @@ export abstract class Layer<O extends object = object> {
    */
   loadStateDict(dict: Readonly<Record<string, Float32Array | readonly number[]>>): void {
     const who = `${this.who}.loadStateDict`;
-    this.#alive(who);
+    this.checkAlive(who);
     this.#parameters(who);
     this.restore(readState(who, dict, this.stateSpec()));
   }
@@ -492,12 +491,12 @@ export abstract class Layer<O extends object = object> {
 
   /** @throws TypeError once disposed */
   protected checkAlive(who: string): void {
-    this.#alive(who);
+    if (this.#disposed) throw new TypeError(`${who}: expected a layer in use, got one that was disposed`);
   }
 
   /** The layer's memory. @throws TypeError once disposed */
   #alive(who: string): Arena {
-    if (this.#disposed) throw new TypeError(`${who}: expected a layer in use, got one that was disposed`);
+    this.checkAlive(who);
     this.#runtime ??= runtime();
     this.#arena ??= new Arena(this.#runtime, this);
     return this.#arena;
@@ -547,13 +546,26 @@ function addGradient(grad: Float32Array, sums: Float64Array, from: number): void
   for (let i = 0; i < grad.length; i++) grad[i] = grad[i]! + sums[from + i]!;
 }
 
-/** Sets the rows between the segments to zero. */
-function clearOthers(held: Runtime, { pairs }: Segments, geometry: Geometry, address: number): void {
-  const row = geometry.groups * geometry.width;
+/** Sets what lies outside of the segments to zero. */
+function clearOthers(held: Runtime, { pairs }: Segments, g: Geometry, address: number): void {
+  const channels = g.groups * g.width;
+  const clear = (from: number, to: number): void => {
+    // Positions [from, to) of each channel; channels-last they lie together.
+    if (g.length === 1) held.f32.fill(0, address / 4 + from * channels, address / 4 + to * channels);
+    while (g.length > 1 && from < to) {
+      const row = Math.floor(from / g.length);
+      const end = Math.min(to, (row + 1) * g.length);
+      for (let c = 0; c < channels; c++) {
+        const run = address / 4 + (row * channels + c - row) * g.length;
+        held.f32.fill(0, run + from, run + end);
+      }
+      from = end;
+    }
+  };
   let from = 0;
-  for (let i = 0; i <= pairs.length; i += 2) {
-    const to = i < pairs.length ? pairs[i]! : geometry.outer * geometry.rows;
-    held.f32.fill(0, address / 4 + from * row, address / 4 + to * row);
-    from = pairs[i + 1] ?? from;
+  for (let i = 0; i < pairs.length; i += 2) {
+    clear(from, pairs[i]!);
+    from = pairs[i + 1]!;
   }
+  clear(from, g.rows * g.length);
 }

@@ -1,0 +1,281 @@
+/**
+ * Kernels that walk a run: contiguous values with one statistic and one pair of coefficients.
+ *
+ *   x ├─ f32x4 ─┼─ f32x4 ─┼─ f32x4 ─┼─ f32x4 ─┤ … ├─ f32x4 ─┤ 1-3 lanes
+ *     └── four sums side by side, 4 terms each, then float64 ──┘
+ *
+ * `...Run` takes whole steps of four vectors at full speed, `...Lanes` any length and, in its records, scales. Records
+ * are those of coefficients.ts, of which one lane is used: `record` points at that lane.
+ */
+import { AFFINE, GRADIENT } from "../coefficients";
+import { keep, loadLanes, madd, passBits, relu, storeLanes, sum } from "../simd/lanes";
+
+/** Values of a step, and the steps whose sums stay in float32. */
+// @ts-ignore: decorator
+@inline export const STEP: usize = 16;
+// @ts-ignore: decorator
+@inline const STEPS: usize = 4;
+
+/** Adds `sum(x * scale - pivot)` and the sum of its squares to two float64 at `sums`. */
+export function momentsRun(x: usize, length: usize, pivot: f32, scale: f32, sums: usize): void {
+  const p = f32x4.splat(pivot);
+  const zero = f32x4.splat(0);
+  let total = load<f64>(sums);
+  let squares = load<f64>(sums, 8);
+  if (scale == 1) {
+    let steps = length / STEP;
+    length -= steps * STEP;
+    while (steps > 0) {
+      let s0 = zero;
+      let s1 = zero;
+      let s2 = zero;
+      let s3 = zero;
+      let q0 = zero;
+      let q1 = zero;
+      let q2 = zero;
+      let q3 = zero;
+      let left = min(steps, STEPS);
+      steps -= left;
+      for (; left > 0; left--) {
+        const d0 = f32x4.sub(v128.load(x), p);
+        const d1 = f32x4.sub(v128.load(x, 16), p);
+        const d2 = f32x4.sub(v128.load(x, 32), p);
+        const d3 = f32x4.sub(v128.load(x, 48), p);
+        s0 = f32x4.add(s0, d0);
+        s1 = f32x4.add(s1, d1);
+        s2 = f32x4.add(s2, d2);
+        s3 = f32x4.add(s3, d3);
+        q0 = madd(d0, d0, q0);
+        q1 = madd(d1, d1, q1);
+        q2 = madd(d2, d2, q2);
+        q3 = madd(d3, d3, q3);
+        x += 4 * STEP;
+      }
+      total += sum(f32x4.add(f32x4.add(s0, s1), f32x4.add(s2, s3)));
+      squares += sum(f32x4.add(f32x4.add(q0, q1), f32x4.add(q2, q3)));
+    }
+  }
+  const by = f32x4.splat(scale);
+  while (length > 0) {
+    let s = zero;
+    let q = zero;
+    for (let left = STEPS; left > 0 && length > 0; left--) {
+      const n = min<usize>(length, 4);
+      let d = f32x4.sub(f32x4.mul(loadLanes(x, n, zero), by), p);
+      if (n < 4) d = keep(d, (1 << u32(n)) - 1);
+      s = f32x4.add(s, d);
+      q = madd(d, d, q);
+      x += n << 2;
+      length -= n;
+    }
+    total += sum(s);
+    squares += sum(q);
+  }
+  store<f64>(sums, total);
+  store<f64>(sums, squares, 8);
+}
+
+/** `y = epilogue((x - mu) * a + b)` for whole steps. */
+// @ts-ignore: decorator
+@inline function affine(
+  withResidual: bool, withRelu: bool, x: usize, y: usize, steps: usize, record: usize, residual: usize, bits: usize,
+): void {
+  const mu = v128.load32_splat(record, AFFINE.MU);
+  const a = v128.load32_splat(record, AFFINE.A);
+  const b = v128.load32_splat(record, AFFINE.B);
+  for (; steps > 0; steps--) {
+    let y0 = madd(f32x4.sub(v128.load(x), mu), a, b);
+    let y1 = madd(f32x4.sub(v128.load(x, 16), mu), a, b);
+    let y2 = madd(f32x4.sub(v128.load(x, 32), mu), a, b);
+    let y3 = madd(f32x4.sub(v128.load(x, 48), mu), a, b);
+    if (withResidual) {
+      y0 = f32x4.add(y0, v128.load(residual));
+      y1 = f32x4.add(y1, v128.load(residual, 16));
+      y2 = f32x4.add(y2, v128.load(residual, 32));
+      y3 = f32x4.add(y3, v128.load(residual, 48));
+      residual += 4 * STEP;
+    }
+    if (withRelu) {
+      store<u32>(bits, passBits(y0) | (passBits(y1) << 8) | (passBits(y2) << 16) | (passBits(y3) << 24));
+      y0 = relu(y0);
+      y1 = relu(y1);
+      y2 = relu(y2);
+      y3 = relu(y3);
+      bits += 4;
+    }
+    v128.store(y, y0);
+    v128.store(y, y1, 16);
+    v128.store(y, y2, 32);
+    v128.store(y, y3, 48);
+    x += 4 * STEP;
+    y += 4 * STEP;
+  }
+}
+
+export function affineRun(
+  careful: bool, x: usize, y: usize, length: usize, record: usize, residual: usize, bits: usize,
+): void {
+  const steps: usize = careful ? 0 : length / STEP;
+  if (steps) {
+    if (residual) {
+      if (bits) affine(true, true, x, y, steps, record, residual, bits);
+      else affine(true, false, x, y, steps, record, residual, 0);
+    } else if (bits) affine(false, true, x, y, steps, record, 0, bits);
+    else affine(false, false, x, y, steps, record, 0, 0);
+    const done = steps * STEP;
+    length -= done;
+    if (length == 0) return;
+    x += done << 2;
+    y += done << 2;
+    if (residual) residual += done << 2;
+    if (bits) bits += done >> 2;
+  }
+  const zero = f32x4.splat(0);
+  const mu = v128.load32_splat(record, AFFINE.MU);
+  const a = v128.load32_splat(record, AFFINE.A);
+  const b = v128.load32_splat(record, AFFINE.B);
+  const muLow = v128.load32_splat(record, AFFINE.MU_LOW);
+  const scale = v128.load32_splat(record, AFFINE.SCALE);
+  const out = v128.load32_splat(record, AFFINE.OUT);
+  while (length > 0) {
+    const n = min<usize>(length, 4);
+    const d = f32x4.sub(f32x4.sub(f32x4.mul(loadLanes(x, n, zero), scale), mu), muLow);
+    let v = f32x4.mul(madd(d, a, b), out);
+    if (residual) {
+      v = f32x4.add(v, loadLanes(residual, n, zero));
+      residual += 16;
+    }
+    if (bits) {
+      store<u8>(bits, passBits(v));
+      v = relu(v);
+      bits++;
+    }
+    storeLanes(y, n, v);
+    x += 16;
+    y += 16;
+    length -= n;
+  }
+}
+
+/** Adds `sum(dy)` and `sum(dy * (x * scale - mu))`, dy times `dyScale`, to two float64 at `sums`. */
+export function dotsRun(
+  careful: bool, x: usize, dy: usize, length: usize, record: usize, dyScale: f32, sums: usize, bits: usize,
+): void {
+  const zero = f32x4.splat(0);
+  const mu = v128.load32_splat(record, GRADIENT.MU);
+  let total = load<f64>(sums);
+  let dots = load<f64>(sums, 8);
+  let steps: usize = careful ? 0 : length / STEP;
+  length -= steps * STEP;
+  while (steps > 0) {
+    let s0 = zero;
+    let s1 = zero;
+    let s2 = zero;
+    let s3 = zero;
+    let t0 = zero;
+    let t1 = zero;
+    let t2 = zero;
+    let t3 = zero;
+    let left = min(steps, STEPS);
+    steps -= left;
+    for (; left > 0; left--) {
+      let g0 = v128.load(dy);
+      let g1 = v128.load(dy, 16);
+      let g2 = v128.load(dy, 32);
+      let g3 = v128.load(dy, 48);
+      if (bits) {
+        g0 = keep(g0, load<u8>(bits));
+        g1 = keep(g1, load<u8>(bits, 1));
+        g2 = keep(g2, load<u8>(bits, 2));
+        g3 = keep(g3, load<u8>(bits, 3));
+        bits += 4;
+      }
+      s0 = f32x4.add(s0, g0);
+      s1 = f32x4.add(s1, g1);
+      s2 = f32x4.add(s2, g2);
+      s3 = f32x4.add(s3, g3);
+      t0 = madd(g0, f32x4.sub(v128.load(x), mu), t0);
+      t1 = madd(g1, f32x4.sub(v128.load(x, 16), mu), t1);
+      t2 = madd(g2, f32x4.sub(v128.load(x, 32), mu), t2);
+      t3 = madd(g3, f32x4.sub(v128.load(x, 48), mu), t3);
+      x += 4 * STEP;
+      dy += 4 * STEP;
+    }
+    total += sum(f32x4.add(f32x4.add(s0, s1), f32x4.add(s2, s3)));
+    dots += sum(f32x4.add(f32x4.add(t0, t1), f32x4.add(t2, t3)));
+  }
+  const scale = v128.load32_splat(record, GRADIENT.SCALE);
+  const by = f32x4.splat(dyScale);
+  while (length > 0) {
+    let s = zero;
+    let t = zero;
+    for (let left = STEPS; left > 0 && length > 0; left--) {
+      const n = min<usize>(length, 4);
+      let g = f32x4.mul(loadLanes(dy, n, zero), by);
+      if (bits) {
+        g = keep(g, load<u8>(bits));
+        bits++;
+      }
+      let d = f32x4.sub(f32x4.mul(loadLanes(x, n, zero), scale), mu);
+      if (n < 4) d = keep(d, (1 << u32(n)) - 1);
+      s = f32x4.add(s, g);
+      t = madd(g, d, t);
+      x += n << 2;
+      dy += n << 2;
+      length -= n;
+    }
+    total += sum(s);
+    dots += sum(t);
+  }
+  store<f64>(sums, total);
+  store<f64>(sums, dots, 8);
+}
+
+/** `dx = p * dy + (q * (x - mu) + r)`, or `p * dy` if `frozen`. */
+export function gradientRun(
+  careful: bool, frozen: bool, x: usize, dy: usize, dx: usize, length: usize, record: usize, dresidual: usize, bits: usize,
+): void {
+  const zero = f32x4.splat(0);
+  const mu = v128.load32_splat(record, GRADIENT.MU);
+  const p = v128.load32_splat(record, GRADIENT.P);
+  const q = v128.load32_splat(record, GRADIENT.Q);
+  const r = v128.load32_splat(record, GRADIENT.R);
+  let steps: usize = careful || bits || frozen ? 0 : length / STEP;
+  length -= steps * STEP;
+  for (; steps > 0; steps--) {
+    const d0 = madd(q, f32x4.sub(v128.load(x), mu), r);
+    const d1 = madd(q, f32x4.sub(v128.load(x, 16), mu), r);
+    const d2 = madd(q, f32x4.sub(v128.load(x, 32), mu), r);
+    const d3 = madd(q, f32x4.sub(v128.load(x, 48), mu), r);
+    v128.store(dx, madd(p, v128.load(dy), d0));
+    v128.store(dx, madd(p, v128.load(dy, 16), d1), 16);
+    v128.store(dx, madd(p, v128.load(dy, 32), d2), 32);
+    v128.store(dx, madd(p, v128.load(dy, 48), d3), 48);
+    x += 4 * STEP;
+    dy += 4 * STEP;
+    dx += 4 * STEP;
+  }
+  const scale = v128.load32_splat(record, GRADIENT.SCALE);
+  const by = v128.load32_splat(record, GRADIENT.DY_SCALE);
+  const out = v128.load32_splat(record, GRADIENT.OUT);
+  while (length > 0) {
+    const n = min<usize>(length, 4);
+    let g = loadLanes(dy, n, zero);
+    if (bits) {
+      g = keep(g, load<u8>(bits));
+      bits++;
+      if (dresidual) {
+        storeLanes(dresidual, n, g);
+        dresidual += 16;
+      }
+    }
+    let v = f32x4.mul(g, by);
+    if (frozen) v = f32x4.mul(p, v);
+    else v = madd(p, v, madd(q, f32x4.sub(f32x4.mul(loadLanes(x, n, zero), scale), mu), r));
+    storeLanes(dx, n, f32x4.mul(v, out));
+    x += 16;
+    dy += 16;
+    dx += 16;
+    length -= n;
+  }
+}

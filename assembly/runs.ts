@@ -1,0 +1,203 @@
+/**
+ * Normalization of [outer, rows, groups, width, length] with a statistic for each group (over rows, width and length)
+ * and gamma and beta for each of groups * width channels. Batch norm channels-first is outer = 1, width = 1; instance
+ * norm has an outer for each example; group norm a width of channels / groups.
+ *
+ *   outer 0   row 0  ├─ group 0 ─┼─ group 1 ─┼─ … ─┤     a group's runs (width * length values each) are summed in
+ *             row 1  ├─ group 0 ─┼─ group 1 ─┼─ … ─┤     turn, then its channels (length values each) are written
+ *
+ * `segments` is 0, or pairs [from, to) of positions row * length + i, none across a row, that take part.
+ */
+import { AFFINE, affineOf, dotXhat, dotsOf, gradientOf, gradientScale } from "./coefficients";
+import { APPLY, FROZEN, REDUCE } from "./steps";
+import { affineRun, dotsRun, gradientRun } from "./kernel/runs";
+import { groupMoments } from "./moments";
+
+/** Scratch: a record, two sums, and the statistics of a group four times over. */
+// @ts-ignore: decorator
+@inline const SUMS: usize = 128;
+// @ts-ignore: decorator
+@inline const MEAN: usize = 160;
+// @ts-ignore: decorator
+@inline const RSTD: usize = 192;
+// @ts-ignore: decorator
+@inline const SUM1: usize = 224;
+// @ts-ignore: decorator
+@inline const SUM2: usize = 256;
+
+/** Four copies, so that a group's channels take the vector path. */
+function fourfold(at: usize, value: f64): void {
+  const v = f64x2.splat(value);
+  v128.store(at, v);
+  v128.store(at, v, 16);
+}
+
+/** A byte of bits, for a piece that begins within one. */
+// @ts-ignore: decorator
+@inline const BIT: usize = 288;
+
+/** The dot products of a piece that begins `skip` values into a run whose bits are `bits` (or 0). */
+function dotsPiece(
+  careful: bool, x: usize, dy: usize, length: usize, work: usize, dyScale: f32, sums: usize, bits: usize, skip: usize,
+): void {
+  if (bits) {
+    bits += skip >> 2;
+    const lead = min(length, (4 - (skip & 3)) & 3);
+    if (lead) {
+      store<u8>(work + BIT, load<u8>(bits) >> u8(skip & 3));
+      dotsRun(true, x, dy, lead, work, dyScale, sums, work + BIT);
+      x += lead << 2;
+      dy += lead << 2;
+      length -= lead;
+      bits++;
+    }
+  }
+  dotsRun(careful, x, dy, length, work, dyScale, sums, bits);
+}
+
+/** One forward pass; the arguments are those of `columnsForward`. */
+export function runsForward(
+  steps: u32, x: usize, y: usize, outer: usize, rows: usize, groups: usize, width: usize, length: usize,
+  segments: usize, segmentCount: usize, count: f64, mean: usize, variance: usize, rstd: usize, eps: f64, gamma: usize,
+  beta: usize, residual: usize, bits: usize, work: usize,
+): void {
+  const run = width * length;
+  const stride = groups * run;
+  const channelBits = (length + 3) >> 2;
+  for (; outer > 0; outer--) {
+    for (let g: usize = 0; g < groups; g++) {
+      const at = g * run;
+      if (steps & REDUCE) {
+        groupMoments(
+          x + (at << 2), rows, stride, run, segments, segmentCount, count, eps, false, work + SUMS, mean + (g << 3),
+          variance + (g << 3),
+        );
+      }
+      const r = 1 / Math.sqrt(load<f64>(variance + (g << 3)) + eps);
+      store<f64>(rstd + (g << 3), r);
+      if (!(steps & APPLY)) continue;
+      fourfold(work + MEAN, load<f64>(mean + (g << 3)));
+      fourfold(work + RSTD, r);
+      for (let c: usize = 0; c < width; c++) {
+        const channel = (g * width + c) << 2;
+        if (!(c & 3)) {
+          store<u32>(
+            work + AFFINE.BYTES,
+            affineOf(work, work + MEAN, work + RSTD, gamma ? gamma + channel : 0, beta ? beta + channel : 0),
+          );
+        }
+        const careful = load<u32>(work + AFFINE.BYTES) != 0;
+        for (let row = rows; row > 0; row--) {
+          const from = ((row - 1) * stride + at + c * length) << 2;
+          affineRun(
+            careful, x + from, y + from, length, work + ((c & 3) << 2), residual ? residual + from : 0,
+            bits ? bits + (((row - 1) * groups + g) * width + c) * channelBits : 0,
+          );
+        }
+      }
+    }
+    const bytes = (rows * stride) << 2;
+    x += bytes;
+    y += bytes;
+    mean += groups << 3;
+    variance += groups << 3;
+    rstd += groups << 3;
+    if (residual) residual += bytes;
+    if (bits) bits += rows * groups * width * channelBits;
+  }
+}
+
+/** One backward pass; the arguments are those of `columnsBackward`. */
+export function runsBackward(
+  steps: u32, x: usize, dy: usize, dx: usize, outer: usize, rows: usize, groups: usize, width: usize, length: usize,
+  segments: usize, segmentCount: usize, count: f64, mean: usize, rstd: usize, gamma: usize, sum1: usize, sum2: usize,
+  dgamma: usize, dbeta: usize, dresidual: usize, bits: usize, work: usize,
+): void {
+  const frozen = (steps & FROZEN) != 0;
+  const stride = groups * width * length;
+  const channelBits = (length + 3) >> 2;
+  const rowBits = groups * width * channelBits;
+  const sums = work + SUMS;
+  for (; outer > 0; outer--) {
+    for (let g: usize = 0; g < groups; g++) {
+      const m = load<f64>(mean + (g << 3));
+      const r = load<f64>(rstd + (g << 3));
+      fourfold(work + MEAN, m);
+      fourfold(work + RSTD, r);
+      let careful = dotsOf(work, work + MEAN, work + RSTD);
+      if (steps & REDUCE) {
+        let s1: f64 = 0;
+        let s2: f64 = 0;
+        for (let c: usize = 0; c < width; c++) {
+          const channel = g * width + c;
+          const at = (channel * length) << 2;
+          const bit = bits ? bits + channel * channelBits : 0;
+          let dyScale: f64 = 1;
+          // Once, and again with dy scaled if the sums left the range.
+          do {
+            memory.fill(sums, 0, 16);
+            const slow = careful || dyScale != 1;
+            if (segments) {
+              for (let i: usize = 0; i < segmentCount; i++) {
+                const first = load<usize>(segments + (i << 3));
+                const row = first / length;
+                const skip = first - row * length;
+                const from = at + ((row * stride + skip) << 2);
+                dotsPiece(
+                  slow, x + from, dy + from, load<usize>(segments + (i << 3), 4) - first, work, f32(dyScale), sums,
+                  bit ? bit + row * rowBits : 0, skip,
+                );
+              }
+            } else {
+              for (let row: usize = 0; row < rows; row++) {
+                const from = at + ((row * stride) << 2);
+                dotsRun(slow, x + from, dy + from, length, work, f32(dyScale), sums, bit ? bit + row * rowBits : 0);
+              }
+            }
+            const next = dyScale == 1 ? gradientScale(load<f64>(sums), load<f64>(sums, 8), count) : 1;
+            if (next == 1) break;
+            dyScale = next;
+          } while (true);
+          const sumDy = load<f64>(sums) / dyScale;
+          const dot = dotXhat(work, 0, m, r, sumDy, load<f64>(sums, 8) / dyScale);
+          store<f64>(dbeta + (channel << 3), load<f64>(dbeta + (channel << 3)) + sumDy);
+          store<f64>(dgamma + (channel << 3), load<f64>(dgamma + (channel << 3)) + dot);
+          const weight = gamma ? f64(load<f32>(gamma + (channel << 2))) : 1;
+          s1 += weight * sumDy;
+          s2 += weight * dot;
+        }
+        store<f64>(sum1 + (g << 3), s1);
+        store<f64>(sum2 + (g << 3), s2);
+      }
+      if (!(steps & APPLY)) continue;
+      fourfold(work + SUM1, load<f64>(sum1 + (g << 3)));
+      fourfold(work + SUM2, load<f64>(sum2 + (g << 3)));
+      for (let c: usize = 0; c < width; c++) {
+        const channel = g * width + c;
+        if (!(c & 3)) {
+          dotsOf(work, work + MEAN, work + RSTD);
+          careful = gradientOf(
+            work, work + MEAN, work + RSTD, gamma ? gamma + (channel << 2) : 0, work + SUM1, work + SUM2, count, frozen,
+          );
+        }
+        for (let row = rows; row > 0; row--) {
+          const from = ((row - 1) * stride + channel * length) << 2;
+          gradientRun(
+            careful, frozen, x + from, dy + from, dx + from, length, work + ((c & 3) << 2),
+            dresidual ? dresidual + from : 0, bits ? bits + (row - 1) * rowBits + channel * channelBits : 0,
+          );
+        }
+      }
+    }
+    const bytes = (rows * stride) << 2;
+    x += bytes;
+    dy += bytes;
+    dx += bytes;
+    mean += groups << 3;
+    rstd += groups << 3;
+    sum1 += groups << 3;
+    sum2 += groups << 3;
+    if (dresidual) dresidual += bytes;
+    if (bits) bits += rows * rowBits;
+  }
+}

@@ -1,0 +1,67 @@
+import { checkInteger, rangeError, readOptions } from "../errors.js";
+import type { Geometry } from "../passes.js";
+import { type Activation, type Affine, Layer } from "./layer.js";
+import { channelAxis, type Layout, readLayout } from "./layout.js";
+
+export interface GroupNormOptions {
+  /** Added to the variance; default 1e-5. */
+  eps?: number;
+  /** Whether gamma and beta are learned, a value a channel; default both. */
+  affine?: Affine;
+  /** Default "channels-first". */
+  layout?: Layout;
+  /** What comes last; default "none". */
+  activation?: Activation;
+}
+
+/** What group and instance norm share: statistics for each example over groups of channels, gamma and beta for each channel. */
+export abstract class PerGroup extends Layer {
+  readonly layout: Layout;
+  readonly #groups: number;
+
+  protected constructor(who: string, groups: number, channels: number, options: Record<string, unknown>) {
+    super(who, channels, options.eps, options.affine, options.activation);
+    this.layout = readLayout(who, options.layout);
+    this.#groups = groups;
+  }
+
+  protected override cut(who: string, shape: readonly number[]): Geometry {
+    const { channels, layout } = this;
+    const groups = this.#groups;
+    const { outer, inner } = channelAxis(who, shape, channels, layout);
+    const width = channels / groups;
+    if (layout === "channels-first") {
+      return { outer, rows: 1, groups, width, length: inner, perElement: false };
+    }
+    const examples = shape[0]!;
+    return { outer: examples, rows: outer / (examples || 1), groups, width, length: 1, perElement: false };
+  }
+
+  protected override shapeOf(who: string, size: number): number[] {
+    throw rangeError(who, "a shape: a length does not say it", size);
+  }
+}
+
+/**
+ * Group normalization (Wu & He 2018, arXiv 1803.08494): per example and group of channels
+ * `y = gamma * (x - mu) / sqrt(var + eps) + beta`, mu and var (biased) over the group's channels and positions, gamma and
+ * beta a value a channel. A group of a single value gives exactly beta. Training and evaluation are the same.
+ */
+export class GroupNorm extends PerGroup {
+  readonly groups: number;
+
+  /** @throws TypeError, RangeError, also where the groups do not divide the channels */
+  constructor(groups: number, channels: number, options?: GroupNormOptions) {
+    checkInteger("GroupNorm", "channels", channels, 1, 2 ** 28);
+    checkInteger("GroupNorm", "groups", groups, 1, channels);
+    if (channels % groups) throw rangeError("GroupNorm", `groups to divide ${channels} channels`, groups);
+    const o = readOptions("GroupNorm", options, {
+      eps: 1e-5,
+      affine: true,
+      layout: "channels-first",
+      activation: "none",
+    });
+    super(`GroupNorm(${groups}, ${channels})`, groups, channels, o);
+    this.groups = groups;
+  }
+}

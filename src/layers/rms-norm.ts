@@ -1,0 +1,26 @@
+import { readOptions, typeError } from "../errors.js";
+import type { Activation } from "./layer.js";
+import { PerExample } from "./layer-norm.js";
+
+export interface RMSNormOptions {
+  /** Added to the mean square; default 1e-6. */
+  eps?: number;
+  /** Whether gamma is learned (there is no beta); default true. */
+  affine?: boolean;
+  /** What comes last; default "none". */
+  activation?: Activation;
+}
+
+/**
+ * RMS normalization (Zhang & Sennrich 2019, arXiv 1910.07467): per example `y = gamma * x / sqrt(mean(x^2) + eps)`, the
+ * mean over its trailing dimensions, gamma a value for each position there. Training and evaluation are the same.
+ */
+export class RMSNorm extends PerExample {
+  /** @param normalizedShape the trailing dimensions, or the last one alone. @throws TypeError, RangeError */
+  constructor(normalizedShape: number | readonly number[], options?: RMSNormOptions) {
+    const o = readOptions("RMSNorm", options, { eps: 1e-6, affine: true, activation: "none" });
+    if (typeof o.affine !== "boolean")
+      throw typeError("RMSNorm", "affine to be a boolean: it has no beta", o.affine);
+    super("RMSNorm", normalizedShape, true, { ...o, affine: { gamma: o.affine, beta: false } });
+  }
+}
