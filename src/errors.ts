@@ -1,0 +1,142 @@
+// What goes wrong, in words: every message reads `BatchNorm: expected …, got …`. Values from outside are read
+// here exactly once, copied, and only then judged, so that a proxy or a getter cannot show one thing to the
+// check and another to the kernel.
+
+const MAX_RANK = 8;
+const SHOWN = 8;
+const MAX_TEXT = 60;
+
+const shorten = (text: string): string => (text.length > MAX_TEXT ? `${text.slice(0, MAX_TEXT)}…` : text);
+
+function describeObject(value: object, nested: boolean): string {
+  if (Array.isArray(value)) {
+    const { length } = value;
+    if (nested) return `Array(${length})`;
+    const shown = Array.from({ length: Math.min(length, SHOWN) }, (_, i) => describe(value[i], true));
+    if (length > SHOWN) shown.push(`… ${length} in all`);
+    return `[${shown.join(", ")}]`;
+  }
+  // An object without a prototype has no constructor; the built-in tag serves there.
+  const name = value.constructor?.name || Object.prototype.toString.call(value).slice(8, -1);
+  const size = (value as ArrayLike<unknown>).length ?? (value as ArrayBuffer).byteLength;
+  return shorten(typeof size === "number" ? `${name}(${size})` : `${name}`);
+}
+
+/** Prints any value for an error message: short, and never throwing, whatever the value's own code does. */
+export function describe(value: unknown, nested = false): string {
+  if (typeof value === "string") return JSON.stringify(shorten(value));
+  if (typeof value === "bigint") return shorten(`${value}n`);
+  if (typeof value === "function") return "a function";
+  if (typeof value !== "object" || value === null)
+    return Object.is(value, -0) ? "-0" : shorten(String(value));
+  try {
+    return describeObject(value, nested);
+  } catch {
+    return "an object that cannot be read";
+  }
+}
+
+const message = (who: string, expected: string, got: unknown): string =>
+  `${who}: expected ${expected}, got ${describe(got)}`;
+
+/** A TypeError to throw; `got` is the offending value itself and gets described. */
+export const typeError = (who: string, expected: string, got: unknown): TypeError =>
+  new TypeError(message(who, expected, got));
+
+/** A RangeError to throw; `got` is the offending value itself and gets described. */
+export const rangeError = (who: string, expected: string, got: unknown): RangeError =>
+  new RangeError(message(who, expected, got));
+
+/**
+ * Runs a read of something of the caller's. What its getter or proxy throws, of whatever kind, arrives as a
+ * TypeError that names `name` and carries the original as `cause`.
+ */
+export function read<T>(who: string, name: string, get: () => T): T {
+  try {
+    return get();
+  } catch (cause) {
+    throw new TypeError(`${who}: ${name} cannot be read`, { cause });
+  }
+}
+
+/**
+ * Copies an options object: for each key of `defaults` the caller's value, read once, or the default where it
+ * is absent or undefined. Other keys are not looked at, and the values are not judged.
+ */
+export function readOptions<K extends string>(
+  who: string,
+  value: unknown,
+  defaults: Record<K, unknown>,
+): Record<K, unknown> {
+  const options = { ...defaults };
+  if (value === undefined) return options;
+  if (typeof value !== "object" || value === null) throw typeError(who, "an object of options", value);
+  for (const key of Object.keys(defaults) as K[]) {
+    const given = read(who, key, () => (value as Record<K, unknown>)[key]);
+    if (given !== undefined) options[key] = given;
+  }
+  return options;
+}
+
+function checkNumber(
+  who: string,
+  expected: string,
+  value: unknown,
+  min: number,
+  max: number,
+  kind: (value: unknown) => boolean,
+): number {
+  if (min > -Number.MAX_SAFE_INTEGER) expected += ` from ${min}`;
+  if (max < Number.MAX_SAFE_INTEGER) expected += ` to ${max}`;
+  if (typeof value !== "number") throw typeError(who, expected, value);
+  if (!kind(value) || value < min || value > max) throw rangeError(who, expected, value);
+  return value;
+}
+
+/** Returns `value` if it is a safe integer from `min` to `max`; else a TypeError (no number) or RangeError. */
+export const checkInteger = (
+  who: string,
+  name: string,
+  value: unknown,
+  min = 0,
+  max = Number.POSITIVE_INFINITY,
+): number => checkNumber(who, `${name} to be an integer`, value, min, max, Number.isSafeInteger);
+
+/** Returns `value` if it is a finite number from `min` to `max`; else a TypeError (no number) or RangeError. */
+export const checkFinite = (
+  who: string,
+  name: string,
+  value: unknown,
+  min = Number.NEGATIVE_INFINITY,
+  max = Number.POSITIVE_INFINITY,
+): number => checkNumber(who, `${name} to be a finite number`, value, min, max, Number.isFinite);
+
+/**
+ * Copies a shape into a fresh array: 1 to 8 non-negative integers in a plain array. A typed array is refused:
+ * where a shape belongs it is most likely a minibatch given in the wrong place. The product, extents of 0 left
+ * out, must stay below 2^53, so that the product of any of the extents is an exact number.
+ *
+ * @throws TypeError if it is no array, holds something other than numbers, or cannot be read
+ * @throws RangeError for a wrong rank, a negative or fractional extent, or too large a product
+ */
+export function readShape(who: string, value: unknown): number[] {
+  const expected = `shape to be an array of 1 to ${MAX_RANK} non-negative integers`;
+  const shape = read(who, "shape", () =>
+    Array.isArray(value)
+      ? // One more than allowed is enough to see that it is too long: a lying length costs nothing.
+        Array.from({ length: Math.min(value.length, MAX_RANK + 1) }, (_, axis) => value[axis] as unknown)
+      : null,
+  );
+  if (!shape?.every((extent) => typeof extent === "number")) throw typeError(who, expected, shape ?? value);
+  if (
+    !shape.length ||
+    shape.length > MAX_RANK ||
+    !shape.every((extent) => Number.isSafeInteger(extent) && extent >= 0)
+  ) {
+    throw rangeError(who, expected, shape);
+  }
+  if (shape.reduce((product, extent) => product * (extent || 1), 1) > Number.MAX_SAFE_INTEGER) {
+    throw rangeError(who, "shape to hold fewer than 2^53 values", shape);
+  }
+  return shape.map((extent) => extent + 0); // -0 becomes 0
+}
