@@ -2,7 +2,7 @@ import { setFlagsFromString } from "node:v8";
 import { runInNewContext } from "node:vm";
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { Allocator } from "../src/runtime/allocator.ts";
+import { Allocator } from "../src/runtime/allocator.js";
 
 const BASE = 1040; // no multiple of 64: the first block starts at 1088
 const FIRST = 1088;

@@ -9,7 +9,7 @@ import {
   readOptions,
   readShape,
   typeError,
-} from "../src/errors.ts";
+} from "../src/errors.js";
 
 const revoked = () => {
   const { proxy, revoke } = Proxy.revocable([], {});

@@ -1,0 +1,247 @@
+import { isFloat32Array, lengthOf } from "./arrays.js";
+import { checkFinite, rangeError, read, readOptions, typeError } from "./errors.js";
+import type { Parameter } from "./layers/layer.js";
+import { type Entry, readState, type StateDict } from "./state.js";
+
+/** Copies a list of parameters. @throws TypeError, RangeError */
+function readParameters(who: string, value: unknown): Parameter[] {
+  const expected = "parameters to be an array of one or more parameters";
+  const length = read(who, "parameters", () => (Array.isArray(value) ? value.length : -1));
+  if (length < 0) throw typeError(who, expected, value);
+  if (length === 0) throw rangeError(who, expected, value);
+  const parameters: Parameter[] = [];
+  for (let i = 0; i < length; i++) {
+    const name = `parameters[${i}]`;
+    const parameter = read(who, name, () => (value as Parameter[])[i]);
+    if (typeof parameter !== "object" || parameter === null) {
+      throw typeError(who, `${name} to have data and grad`, parameter);
+    }
+    if (parameters.includes(parameter)) throw rangeError(who, "every parameter once", name);
+    parameters.push(parameter);
+  }
+  return parameters;
+}
+
+/**
+ * Reads each parameter's arrays once, and judges them after the last getter ran: two Float32Arrays of the length
+ * in `lengths`, or of any one length where that is not given. @throws TypeError, RangeError
+ */
+function readArrays(who: string, parameters: readonly Parameter[], lengths?: readonly number[]): Parameter[] {
+  const arrays = parameters.map((parameter, i) => ({
+    data: read(who, `parameters[${i}].data`, () => parameter.data),
+    grad: read(who, `parameters[${i}].grad`, () => parameter.grad),
+  }));
+  arrays.forEach(({ data, grad }, i) => {
+    const check = (name: string, array: unknown, length?: number) => {
+      const what = `parameters[${i}].${name} to be a Float32Array`;
+      if (!isFloat32Array(array)) throw typeError(who, what, array);
+      if (lengthOf(array) !== (length ?? lengthOf(array))) throw rangeError(who, `${what}(${length})`, array);
+    };
+    check("data", data, lengths?.[i]);
+    check("grad", grad, lengthOf(data));
+  });
+  return arrays;
+}
+
+/** What SGD and AdamW share: the parameters, the learning rate, and the state that a resumed run needs. */
+abstract class Optimizer {
+  /** Under the names of `stateDict()`. */
+  protected readonly state: StateDict = {};
+  readonly #who: string;
+  readonly #parameters: readonly Parameter[];
+  readonly #lengths: readonly number[];
+  #lr: number;
+
+  /** `memory` names the arrays that are kept for each parameter. */
+  protected constructor(who: string, parameters: unknown, lr: unknown, memory: readonly string[]) {
+    this.#who = who;
+    this.#lr = checkFinite(who, "lr", lr, 0);
+    this.#parameters = readParameters(who, parameters);
+    this.#lengths = readArrays(who, this.#parameters).map(({ data }) => lengthOf(data));
+    this.#lengths.forEach((length, i) => {
+      for (const name of memory) this.state[`${i}.${name}`] = new Float32Array(length);
+    });
+  }
+
+  /** The learning rate. May be set between steps, as schedules do. @throws TypeError, RangeError */
+  get lr(): number {
+    return this.#lr;
+  }
+
+  set lr(value: number) {
+    this.#lr = checkFinite(this.#who, "lr", value, 0);
+  }
+
+  /**
+   * Moves every parameter's `data` by its `grad`, in place. Both are read anew at each step.
+   *
+   * @throws TypeError, RangeError if they are no longer Float32Arrays of the first length; nothing has changed then
+   */
+  step(): void {
+    this.update(readArrays(`${this.#who}.step`, this.#parameters, this.#lengths));
+  }
+
+  /** Sets every parameter's `grad` to zero. @throws as `step` */
+  zeroGrad(): void {
+    const all = readArrays(`${this.#who}.zeroGrad`, this.#parameters, this.#lengths);
+    for (const { grad } of all) Float32Array.prototype.fill.call(grad, 0);
+  }
+
+  /**
+   * A copy of what the optimizer remembers, under PyTorch's names after the parameter's index: `0.momentum_buffer`;
+   * `step`, `0.exp_avg` and `0.exp_avg_sq`. With the parameters' data and the same options a resumed run goes on bit
+   * for bit.
+   */
+  stateDict(): StateDict {
+    return Object.fromEntries(Object.entries(this.state).map(([name, array]) => [name, array.slice()]));
+  }
+
+  /**
+   * Takes a state: exactly the entries of `stateDict()`, as Float32Arrays or, from JSON, arrays of finite numbers.
+   *
+   * @throws TypeError, RangeError naming the entry; nothing has changed then
+   */
+  loadStateDict(dict: Readonly<Record<string, Float32Array | readonly number[]>>): void {
+    const spec: Record<string, Entry> = {};
+    for (const [name, { length }] of Object.entries(this.state)) {
+      const whole = name === "step";
+      spec[name] = whole || name.endsWith("_sq") ? { length, least: 0, whole } : { length };
+    }
+    const loaded = readState(`${this.#who}.loadStateDict`, dict, spec);
+    for (const name in loaded) this.state[name]!.set(loaded[name]!);
+  }
+
+  /** The rule itself, on arrays that have been checked. */
+  protected abstract update(parameters: readonly Parameter[]): void;
+}
+
+export interface SGDOptions {
+  lr: number;
+  momentum?: number;
+  weightDecay?: number;
+  nesterov?: boolean;
+}
+
+/**
+ * Stochastic gradient descent by PyTorch's rule: `g = grad + weightDecay * p`; with momentum `b = momentum * b + g`
+ * replaces `g`, or with Nesterov's `g + momentum * b` does; then `p = p - lr * g`. State and parameters are float32,
+ * the arithmetic between is float64.
+ *
+ * Parameters are anything with Float32Arrays `data` and `grad` of one length.
+ *
+ * @throws TypeError, RangeError for a list that is empty or holds something else or one parameter twice, an option
+ *   that is no number, negative or not finite, and Nesterov's rule without momentum
+ */
+export class SGD extends Optimizer {
+  readonly #momentum: number;
+  readonly #weightDecay: number;
+  readonly #nesterov: boolean;
+
+  constructor(parameters: readonly Parameter[], options: SGDOptions) {
+    const who = "SGD";
+    const given = readOptions(who, options, { lr: undefined, momentum: 0, weightDecay: 0, nesterov: false });
+    const momentum = checkFinite(who, "momentum", given.momentum, 0);
+    const weightDecay = checkFinite(who, "weightDecay", given.weightDecay, 0);
+    if (typeof given.nesterov !== "boolean") throw typeError(who, "nesterov to be a boolean", given.nesterov);
+    if (given.nesterov && !momentum)
+      throw rangeError(who, "momentum above 0 where nesterov is true", momentum);
+    super(who, parameters, given.lr, momentum ? ["momentum_buffer"] : []);
+    this.#momentum = momentum;
+    this.#weightDecay = weightDecay;
+    this.#nesterov = given.nesterov;
+  }
+
+  protected override update(parameters: readonly Parameter[]): void {
+    const { lr } = this;
+    const momentum = this.#momentum;
+    const weightDecay = this.#weightDecay;
+    parameters.forEach(({ data, grad }, k) => {
+      const buffer = this.state[`${k}.momentum_buffer`];
+      for (let i = 0, length = lengthOf(data); i < length; i++) {
+        let g = grad[i]!;
+        if (weightDecay) g += weightDecay * data[i]!;
+        if (buffer) {
+          buffer[i] = momentum * buffer[i]! + g;
+          g = this.#nesterov ? g + momentum * buffer[i]! : buffer[i]!;
+        }
+        data[i] = data[i]! - lr * g;
+      }
+    });
+  }
+}
+
+/** By multiplications alone: engines differ in the last bit of Math.pow, and a run must not. */
+function power(base: number, exponent: number): number {
+  let result = 1;
+  for (; exponent; exponent = Math.floor(exponent / 2), base *= base) if (exponent % 2) result *= base;
+  return result;
+}
+
+function readBetas(who: string, value: unknown): [number, number] {
+  const betas = read(who, "betas", () =>
+    Array.isArray(value) && value.length === 2 ? [value[0] as unknown, value[1] as unknown] : null,
+  );
+  if (!betas) throw typeError(who, "betas to be an array of two numbers", value);
+  return betas.map((beta, i) => {
+    if (checkFinite(who, `betas[${i}]`, beta, 0, 1) === 1) throw rangeError(who, `betas[${i}] below 1`, beta);
+    return beta;
+  }) as [number, number];
+}
+
+export interface AdamWOptions {
+  lr?: number;
+  betas?: readonly [number, number];
+  eps?: number;
+  weightDecay?: number;
+}
+
+/**
+ * Adam with decoupled weight decay (Loshchilov & Hutter 2019, arXiv 1711.05101) by PyTorch's rule, at step t:
+ * `m = m + (1 - beta1) * (g - m)`, `v = beta2 * v + (1 - beta2) * g^2`,
+ * `p = p * (1 - lr * weightDecay) - lr / (1 - beta1^t) * m / (sqrt(v / (1 - beta2^t)) + eps)`. State and parameters
+ * are float32, the arithmetic between is float64. t stays at 2^24, the last whole number that float32 counts to.
+ *
+ * Parameters are anything with Float32Arrays `data` and `grad` of one length.
+ *
+ * @throws TypeError, RangeError for a list that is empty or holds something else or one parameter twice, an option
+ *   that is no number, negative or not finite, and betas outside [0, 1)
+ */
+export class AdamW extends Optimizer {
+  readonly #betas: readonly [number, number];
+  readonly #eps: number;
+  readonly #weightDecay: number;
+
+  constructor(parameters: readonly Parameter[], options?: AdamWOptions) {
+    const who = "AdamW";
+    const given = readOptions(who, options, { lr: 1e-3, betas: [0.9, 0.999], eps: 1e-8, weightDecay: 0.01 });
+    const betas = readBetas(who, given.betas);
+    const eps = checkFinite(who, "eps", given.eps, 0);
+    const weightDecay = checkFinite(who, "weightDecay", given.weightDecay, 0);
+    super(who, parameters, given.lr, ["exp_avg", "exp_avg_sq"]);
+    this.state.step = new Float32Array(1);
+    this.#betas = betas;
+    this.#eps = eps;
+    this.#weightDecay = weightDecay;
+  }
+
+  protected override update(parameters: readonly Parameter[]): void {
+    const [beta1, beta2] = this.#betas;
+    const eps = this.#eps;
+    const step = this.state.step!;
+    step[0]! += 1;
+    const t = step[0]!;
+    const decay = 1 - this.lr * this.#weightDecay;
+    const rate = this.lr / (1 - power(beta1, t));
+    const correction = Math.sqrt(1 - power(beta2, t));
+    parameters.forEach(({ data, grad }, k) => {
+      const m = this.state[`${k}.exp_avg`]!;
+      const v = this.state[`${k}.exp_avg_sq`]!;
+      for (let i = 0, length = lengthOf(data); i < length; i++) {
+        const g = grad[i]!;
+        m[i] = m[i]! + (1 - beta1) * (g - m[i]!);
+        v[i] = beta2 * v[i]! + (1 - beta2) * g * g;
+        data[i] = data[i]! * decay - (rate * m[i]!) / (Math.sqrt(v[i]!) / correction + eps);
+      }
+    });
+  }
+}
