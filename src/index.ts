@@ -7,6 +7,7 @@ export type { Activation, Affine, CallOptions, Parameter } from "./layers/layer.
 export { LayerNorm, type LayerNormOptions } from "./layers/layer-norm.js";
 export type { Layout } from "./layers/layout.js";
 export { RMSNorm, type RMSNormOptions } from "./layers/rms-norm.js";
+export { AdamW, type AdamWOptions, SGD, type SGDOptions } from "./optim.js";
 export {
   type InitOptions,
   init,

@@ -1,8 +1,4 @@
-<<<<<<< HEAD
-import { checkInteger } from "../errors.ts";
-=======
 import { checkInteger } from "../errors.js";
->>>>>>> parts
 
 // A two-level segregated fit (Masmano et al., ECRTS 2004) whose bookkeeping lies outside the memory: a stray
 // write through a Tensor's view cannot corrupt it, and 4 GiB of addresses need no header in them.
