@@ -8,6 +8,7 @@ import * as reference from "./reference.js";
 if (Number.parseInt(process.versions.node, 10) < 22) setFlagsFromString("--experimental-wasm-relaxed-simd");
 
 export type Library = typeof import("../src/index.js");
+export type Functional = Awaited<ReturnType<typeof loadFunctional>>;
 export type Variant = "simd" | "relaxed-simd";
 
 export const variants: readonly Variant[] = ["simd", "relaxed-simd"];
@@ -18,6 +19,11 @@ export async function load(variant?: Variant): Promise<Library> {
   const library = await import("../src/index.js");
   if (variant) await library.init({ variant });
   return library;
+}
+
+/** The steps as pure functions, on the memory of the last `load`. */
+export function loadFunctional(): Promise<typeof import("../src/functional.js")> {
+  return import("../src/functional.js");
 }
 
 // -------------------------------------------------------------------------------------------- random numbers
