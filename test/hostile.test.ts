@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { beforeEach, describe, expect, test } from "vitest";
 import { build, geometryOf, type Library, load, normals } from "./cases.js";
 import { judge } from "./judge.js";
-import { expectRefused, expectRefusedUnchanged, refusal, snapshot } from "./refusal.js";
+import { expectRefused, expectRefusedUnchanged, naming, refusal, snapshot } from "./refusal.js";
 
 // biome-ignore lint/suspicious/noExplicitAny: wrong values are the point
 type Any = any;
@@ -162,7 +162,7 @@ const entries: Record<string, () => void | Promise<void>> = {
         if (i % 4 !== 1) expect(value).not.toBeNaN();
       });
     } catch (error) {
-      expect((error as Error).message).toMatch(/^BatchNorm: /);
+      expect((error as Error).message).toMatch(naming("BatchNorm"));
     }
   },
 

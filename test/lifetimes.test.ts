@@ -12,7 +12,7 @@ import {
   subjectsOfEveryFamily,
 } from "./cases.js";
 import { gradientFor } from "./judge.js";
-import { oneOfEach, refusal } from "./refusal.js";
+import { naming, oneOfEach, refusal } from "./refusal.js";
 
 let library: Library;
 beforeEach(async () => {
@@ -148,7 +148,7 @@ describe("in place", () => {
         try {
           layer.forwardInto(x, out, [8, 5]);
         } catch (error) {
-          expect((error as Error).message).toMatch(/^BatchNorm: /);
+          expect((error as Error).message).toMatch(naming("BatchNorm"));
           continue;
         }
         expect(out).toEqual(y);
@@ -332,7 +332,7 @@ describe("disposal", () => {
         );
       }
       for (const use of uses) {
-        expect(refusal(use).message, String(use)).toMatch(new RegExp(`^${who}: .*dispose`));
+        expect(refusal(use).message, String(use)).toMatch(naming(who, "dispose"));
       }
     }
   });

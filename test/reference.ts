@@ -244,7 +244,7 @@ export interface BackwardOptions {
 
 export interface Backward {
   readonly dx: Float64Array;
-  /** The gradient that reaches gamma * xhat + beta, and the residual. */
+  /** The gradient that reaches gamma * xhat + beta, and the residual: 0 where a value takes no part. */
   readonly dz: Float64Array;
   readonly dgamma: Float64Array;
   readonly dbeta: Float64Array;
@@ -276,8 +276,8 @@ export function backward(
   const sumGXhat = new Sums(groups);
   const largest = new Float64Array(groups);
   for (let i = 0; i < size; i++) {
-    dz[i] = activated && activated[i]! <= 0 ? 0 : dy[i]!;
     if (include && !include[i]) continue;
+    dz[i] = activated && activated[i]! <= 0 ? 0 : dy[i]!;
     const k = group[i]!;
     const p = parameter[i]!;
     const xhat = (x[i]! - mean[k]!) * rstd[k]!;
