@@ -83,10 +83,11 @@ function setRunning(
   { mean, variance }: Statistics,
   eps: number,
 ): Statistics {
-  const finite = (value: number) => (Number.isFinite(Math.fround(value)) ? value : 1);
+  // what float32 cannot hold could not have become a running statistic
+  const held = (value: number) => (Number.isFinite(Math.fround(1.5 * value)) ? value : 1);
   const state = layer.stateDict();
-  const runningMean = Float32Array.from(mean, (value) => 0.9 * finite(value));
-  const runningVar = Float32Array.from(variance, (value) => 1.5 * finite(value));
+  const runningMean = Float32Array.from(mean, (value) => 0.9 * held(value));
+  const runningVar = Float32Array.from(variance, (value) => 1.5 * (value < 1e-37 ? 1 : held(value)));
   layer.loadStateDict({ ...state, running_mean: runningMean, running_var: runningVar });
   return reference.fixedStatistics(runningMean, runningVar, eps);
 }
