@@ -36,7 +36,6 @@ const firstSeed = Number(process.env.SEED ?? (seconds ? Date.now() % 1e9 : 1));
 const shortRuns = 400;
 
 const pick = <T>(random: Random, ...options: T[]): T => options[Math.floor(random() * options.length)]!;
-const between = (random: Random, low: number, high: number) => Math.floor(low + (high + 1 - low) * random());
 /** Log-uniform: small counts as often as large ones. */
 const count = (random: Random, most: number) => Math.floor(most ** random());
 
