@@ -186,6 +186,57 @@ describe("what comes back is the caller's own", () => {
   });
 });
 
+describe("layers beside one another", () => {
+  test("forward and backward of several, interleaved, are what each gives alone", () => {
+    const subjects = [...subjectsOfEveryFamily(9, 4), ...subjectsOfEveryFamily(40, 7)];
+    const data = subjects.map((subject) => {
+      const geometry = geometryOf(subject);
+      return { shape: [...subject.shape], x: fill(plain, geometry), dy: gradientFor(geometry) };
+    });
+    const alone = subjects.map((subject, k) => {
+      const layer = build(library, subject);
+      const y = layer.forward(data[k]!.x, data[k]!.shape);
+      const dx = layer.backward(data[k]!.dy);
+      return { y, dx, grads: layer.parameters().map(({ grad }) => grad.slice()) };
+    });
+    const layers = subjects.map((subject) => build(library, subject));
+    const y = layers.map((layer, k) => layer.forward(data[k]!.x, data[k]!.shape));
+    const dx = layers.map((layer, k) => layer.backward(data[k]!.dy)).reverse();
+    layers.forEach((layer, k) => {
+      expect(y[k]).toEqual(alone[k]!.y);
+      expect(dx.at(-1 - k), label(subjects[k]!)).toEqual(alone[k]!.dx);
+      expect(layer.parameters().map(({ grad }) => grad.slice())).toEqual(alone[k]!.grads);
+    });
+  });
+
+  test("a chain of layers on Tensors, forward and then backward", () => {
+    const shape = [8, 6];
+    const [x, dy] = [normals(48, 1), normals(48, 2)];
+    const make = () => [new library.BatchNorm(6), new library.LayerNorm(6), new library.RMSNorm(6)];
+    const run = <T extends Float32Array | InstanceType<Library["Tensor"]>>(input: T, gradient: T) => {
+      const layers = make();
+      const y = layers.reduce<T>((values, layer) => layer.forward(values, shape), input);
+      const dx = layers.reduceRight<T>((values, layer) => layer.backward(values), gradient);
+      return { y, dx };
+    };
+    const arrays = run(x, dy);
+    const tensors = run(library.tensor(shape, x), library.tensor(shape, dy));
+    expect(tensors.y.toArray()).toEqual(arrays.y);
+    expect(tensors.dx.toArray()).toEqual(arrays.dx);
+  });
+
+  test("a Tensor that was disposed between forward and backward is an error, and the next pass is right", () => {
+    for (const { who, layer, shape } of oneOfEach(library)) {
+      const x = library.tensor(shape, normals(24, 1));
+      layer.forward(x);
+      x.dispose();
+      expect(refusal(() => layer.backward(normals(24, 2))).message).toMatch(naming(who, "dispose"));
+      const y = layer.forward(normals(24, 1), shape);
+      expect(layer.forward(library.tensor(shape, normals(24, 1))).toArray()).toEqual(y);
+    }
+  });
+});
+
 describe("memory that grows", () => {
   test("a Tensor's data and a layer's gamma are valid again when asked for again", () => {
     const x = library.tensor([6, 4], normals(24, 1));

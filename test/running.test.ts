@@ -156,6 +156,49 @@ describe.each(variants)("running statistics, %s", (variant) => {
     expect(layer.skippedUpdates).toBe(1);
   });
 
+  test.each(layouts)(
+    "%s: batchMean and batchVar are the last training batch's, whatever comes after",
+    (layout) => {
+      const layer = new library.BatchNorm(5, { layout });
+      const shapeOf = (n: number, positions: number) =>
+        layout === "channels-first" ? [n, 5, positions] : [n, positions, 5];
+      expect([layer.batchMean, layer.batchVar]).toEqual([null, null]);
+      layer.forward(normals(60, 1), shapeOf(3, 4));
+      const batch = [layer.batchMean!.slice(), layer.batchVar!.slice()];
+      const gap = layer.identityGap("batch");
+      layer.backward(normals(60, 2));
+      layer.forward(new Float32Array(0), shapeOf(0, 4));
+      layer.eval();
+      for (const [n, positions] of [
+        [1, 1],
+        [3, 4],
+        [40, 300],
+      ] as const) {
+        layer.forward(normals(5 * n * positions, n, 7), shapeOf(n, positions));
+        layer.backward(normals(5 * n * positions, 3));
+        expect([layer.batchMean, layer.batchVar]).toEqual(batch);
+        expect(layer.identityGap("batch")).toEqual(gap);
+      }
+    },
+  );
+
+  test("backward belongs to the last forward, whatever mode has come since", () => {
+    const [x, dy] = [normals(24, 1, 3), normals(24, 2)];
+    const layer = new library.BatchNorm(4);
+    layer.eval();
+    layer.forward(x);
+    const frozen = layer.backward(dy);
+    layer.forward(x);
+    layer.train();
+    expect(layer.backward(dy)).toEqual(frozen);
+    layer.forward(x);
+    const training = layer.backward(dy);
+    layer.forward(x);
+    layer.eval();
+    expect(layer.backward(dy)).toEqual(training);
+    expect(training).not.toEqual(frozen);
+  });
+
   test("an empty minibatch changes nothing", () => {
     const layer = new library.BatchNorm(3);
     layer.forward(normals(12, 1), [4, 3]);
