@@ -1,0 +1,219 @@
+import { beforeAll, describe, expect, test } from "vitest";
+import {
+  build,
+  defaultEps,
+  edgeShapes,
+  fill,
+  geometryOf,
+  hostileInputs,
+  imageShapes,
+  isCentered,
+  type Library,
+  label,
+  load,
+  nonFiniteInput,
+  normals,
+  plain,
+  presences,
+  type Subject,
+  subjectsOfEveryFamily,
+  tailShapes,
+  variants,
+} from "./cases.js";
+import { gradientFor, judge } from "./judge.js";
+import * as reference from "./reference.js";
+
+describe.each(variants)("backward, %s", (variant) => {
+  let library: Library;
+  beforeAll(async () => {
+    library = await load(variant);
+  });
+
+  const both = (subject: Subject, mode: "train" | "eval" = "train") => {
+    const geometry = geometryOf(subject);
+    return judge(library, { subject, x: fill(plain, geometry), dy: gradientFor(geometry), mode });
+  };
+
+  describe.each(presences)("gamma $gamma, beta $beta", (affine) => {
+    test("batch norm over every tail and edge, training and frozen", () => {
+      for (const shape of [...tailShapes, ...edgeShapes]) {
+        if (shape[0] > 1) both({ family: "batch", shape, affine });
+        both({ family: "batch", shape, affine }, "eval");
+      }
+    });
+
+    test("every family and layout over every tail", () => {
+      for (const [rows, columns] of tailShapes) {
+        for (const subject of subjectsOfEveryFamily(rows + 1, columns)) {
+          if (subject.family !== "rms" || !affine.beta) both({ ...subject, affine });
+        }
+      }
+    });
+
+    test("every family and layout around the unrolled widths", () => {
+      for (const [rows, columns] of edgeShapes.filter(([rows, columns]) => rows * columns < 5000)) {
+        for (const subject of subjectsOfEveryFamily(rows, columns)) {
+          if (subject.family !== "rms" || !affine.beta) both({ ...subject, affine });
+        }
+      }
+    });
+  });
+
+  test.each(imageShapes)("images: $name", ({ n, spatial, channels }) => {
+    const last = [n, ...spatial, channels];
+    const first = [n, channels, ...spatial];
+    for (const mode of ["train", "eval"] as const) {
+      both({ family: "batch", layout: "channels-last", shape: last }, mode);
+      both({ family: "batch", layout: "channels-first", shape: first }, mode);
+    }
+    both({ family: "group", layout: "channels-last", groups: 2, shape: last });
+    both({ family: "group", layout: "channels-first", groups: 2, shape: first });
+    if (spatial.some((size) => size > 1)) {
+      both({ family: "instance", layout: "channels-last", shape: last });
+      both({ family: "instance", layout: "channels-first", shape: first });
+    }
+    both({ family: "layer", shape: last });
+    both({ family: "layer", shape: first, trailing: 1 + spatial.length });
+    both({ family: "rms", shape: last });
+  });
+
+  test.each(hostileInputs)("hostile: $name", (input) => {
+    for (const [rows, columns] of [
+      [9, 5],
+      [66, 16],
+      [515, 9],
+      [3, 67],
+    ] as const) {
+      for (const family of subjectsOfEveryFamily(rows, columns)) {
+        const subject = { ...family, eps: input.eps };
+        const geometry = geometryOf(subject);
+        const x = fill(input, geometry);
+        const dy = gradientFor(geometry, input.dyScale);
+        judge(library, { subject, x, dy, name: input.name });
+        if (family.family === "batch") judge(library, { subject, x, dy, name: input.name, mode: "eval" });
+      }
+    }
+  });
+
+  test.each([
+    { name: "a dy whose mean is a million times its spread", dy: (i: number, z: number) => 1e6 + z + 0 * i },
+    { name: "a dy with an outlier in the first row", dy: (i: number, z: number) => (i < 9 ? 1e6 : z) },
+    { name: "a dy of 1e30", dy: (_: number, z: number) => 1e30 * z },
+    { name: "a dy of 1e-30", dy: (_: number, z: number) => 1e-30 * z },
+    { name: "a dy that is mostly 0", dy: (i: number, z: number) => (i % 37 === 0 ? z : 0) },
+  ])("hostile: $name", ({ name, dy }) => {
+    for (const subject of subjectsOfEveryFamily(201, 9)) {
+      const geometry = geometryOf(subject);
+      const z = normals(geometry.size, 12);
+      judge(library, { subject, x: fill(plain, geometry), dy: z.map((value, i) => dy(i, value)), name });
+    }
+  });
+
+  test("what gamma and dy cannot multiply to in float32, dx can hold", () => {
+    // gamma * dy is 1e60, rstd 1e-30: dx is 1e30
+    for (const family of subjectsOfEveryFamily(40, 6)) {
+      const subject = { ...family, eps: 0 };
+      const geometry = geometryOf(subject);
+      const x = normals(geometry.size, 13, 1e30);
+      const dy = normals(geometry.size, 14, 1e30);
+      const eps = 0;
+      const statistics = reference.statistics(x, geometry, { eps, centered: isCentered(family.family) });
+      const layer = build(library, subject);
+      const gamma = layer.gamma!.data;
+      gamma.forEach((_, i) => {
+        gamma[i] = 1e30;
+      });
+      layer.forward(x, [...subject.shape]);
+      const dx = layer.backward(dy);
+      const want = reference.backward(x, dy, geometry, statistics, {
+        gamma: new Float32Array(geometry.parameters).fill(1e30),
+        centered: isCentered(family.family),
+      });
+      const worst = dx.findIndex((value, i) => !(Math.abs(value - want.dx[i]!) <= 1e-5 * 1e30 * 10));
+      expect(worst, `${label(subject)}: index of a wrong dx`).toBe(-1);
+      layer.dispose();
+    }
+  });
+
+  test("NaN and infinities stay in their group's dx", () => {
+    for (const subject of subjectsOfEveryFamily(40, 10)) {
+      const geometry = geometryOf(subject);
+      judge(library, { subject, x: fill(nonFiniteInput, geometry), dy: gradientFor(geometry) });
+    }
+  });
+
+  test("NaN in dy stays in its group's dx", () => {
+    for (const subject of subjectsOfEveryFamily(40, 10)) {
+      const geometry = geometryOf(subject);
+      const dy = gradientFor(geometry);
+      dy[geometry.size >> 1] = Number.NaN;
+      judge(library, { subject, x: fill(plain, geometry), dy });
+    }
+  });
+
+  test("millions of values a group, the mean a million sigmas away, an outlier first", () => {
+    for (const subject of [
+      { family: "batch", shape: [1_048_583, 2] },
+      { family: "layer", shape: [1, 2_097_152] },
+      { family: "batch", layout: "channels-first", shape: [2, 1, 1024, 1024] },
+    ] as const) {
+      const geometry = geometryOf(subject);
+      const x = normals(geometry.size, 3, 1, 1e6);
+      x[0] = -1e9;
+      judge(library, { subject, x, dy: gradientFor(geometry) });
+    }
+  });
+
+  test("is what central differences of the reference say", () => {
+    for (const subject of subjectsOfEveryFamily(7, 3)) {
+      const geometry = geometryOf(subject);
+      const options = { eps: defaultEps(subject.family), centered: isCentered(subject.family) };
+      const x = fill(plain, geometry);
+      const dy = gradientFor(geometry);
+      const layer = build(library, subject);
+      const gamma = layer.gamma!.data.slice();
+      const beta = layer.beta?.data.slice();
+      const y = (v: { x?: Float64Array; gamma?: Float64Array; beta?: Float64Array }) => {
+        const values = v.x ?? x;
+        const statistics = reference.statistics(values, geometry, options);
+        return reference.forward(values, geometry, statistics, { gamma, beta, ...v }).y;
+      };
+      layer.forward(x, [...subject.shape]);
+      const dx = layer.backward(dy);
+      const pairs = [
+        ["dx", dx, reference.centralDifferences((values) => y({ x: values }), x, dy, 1e-5)],
+        ["dgamma", layer.gamma!.grad, reference.centralDifferences((v) => y({ gamma: v }), gamma, dy, 1e-3)],
+        beta
+          ? ["dbeta", layer.beta!.grad, reference.centralDifferences((v) => y({ beta: v }), beta, dy, 1e-3)]
+          : ["nothing", [], []],
+      ] as const;
+      for (const [name, got, want] of pairs) {
+        for (let i = 0; i < want.length; i++) {
+          // differences of step 1e-5 in float64 are good to about 1e-9 where values are about 1
+          expect(got[i], `${label(subject)} ${name}[${i}]`).toBeCloseTo(want[i]!, 5);
+        }
+      }
+      layer.dispose();
+    }
+  });
+
+  test("adds to the gradients that are there, until zeroGrad", () => {
+    for (const subject of subjectsOfEveryFamily(12, 5)) {
+      const geometry = geometryOf(subject);
+      const x = fill(plain, geometry);
+      const dy = gradientFor(geometry);
+      const layer = build(library, subject);
+      layer.forward(x, [...subject.shape]);
+      layer.backward(dy);
+      const once = layer.parameters().map(({ grad }) => grad.slice());
+      layer.forward(x, [...subject.shape]);
+      layer.backward(dy);
+      layer.parameters().forEach(({ grad }, k) => {
+        expect(grad, label(subject)).toEqual(once[k]!.map((value) => 2 * value));
+      });
+      layer.zeroGrad();
+      for (const { grad } of layer.parameters()) expect(grad.every((value) => value === 0)).toBe(true);
+      layer.dispose();
+    }
+  });
+});

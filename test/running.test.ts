@@ -1,0 +1,211 @@
+import { beforeAll, describe, expect, test } from "vitest";
+import {
+  fill,
+  geometryOf,
+  type Library,
+  load,
+  nonFiniteInput,
+  normals,
+  type Subject,
+  variants,
+} from "./cases.js";
+import { compare, expectHolds } from "./contract.js";
+import type { RunningUpdate, Statistics } from "./reference.js";
+import * as reference from "./reference.js";
+import { naming } from "./refusal.js";
+
+describe.each(variants)("running statistics, %s", (variant) => {
+  let library: Library;
+  beforeAll(async () => {
+    library = await load(variant);
+  });
+
+  /** Each step starts from what the layer holds, so that only one update's rounding is judged. */
+  function expectUpdate(
+    layer: InstanceType<Library["BatchNorm"]>,
+    want: RunningUpdate,
+    { mean, variance }: Statistics,
+    at: string,
+  ): void {
+    const near = (got: Float32Array, wanted: Float64Array, batch: Float64Array, what: string) => {
+      const scale = (c: number) =>
+        Math.max(Math.abs(wanted[c]!), Math.abs(batch[c]!), Math.sqrt(variance[c]!));
+      expectHolds(compare(got, wanted, { what, limit: 2, scale }), at);
+    };
+    near(layer.runningMean!, want.mean, mean, "running mean");
+    near(layer.runningVar!, want.variance, variance, "running variance");
+    expect(Number(layer.batchesTracked)).toBe(want.batches);
+  }
+
+  const momenta = [0.1, 0.9, 0, 1, null];
+  const layouts = ["channels-last", "channels-first"] as const;
+  test.each(momenta.flatMap((momentum) => layouts.map((layout) => [momentum, layout] as const)))(
+    "momentum %s, %s: every step is the paper's, with the unbiased variance",
+    (momentum, layout) => {
+      const channels = 11;
+      const layer = new library.BatchNorm(channels, { momentum, layout });
+      for (let step = 0; step < 12; step++) {
+        const positions = 1 + (step % 3);
+        const rows = 2 + step;
+        const shape = layout === "channels-first" ? [rows, channels, positions] : [rows, positions, channels];
+        const subject: Subject = { family: "batch", layout, shape };
+        const x = normals(rows * positions * channels, step, 1 + step, 10 * step);
+        const statistics = reference.statistics(x, geometryOf(subject), { eps: 1e-5 });
+        const old = {
+          mean: layer.runningMean!.slice(),
+          variance: layer.runningVar!.slice(),
+          batches: Number(layer.batchesTracked),
+        };
+        layer.forward(x, shape);
+        expectUpdate(layer, reference.updateRunning(old, statistics, momentum), statistics, `step ${step}`);
+        expect(layer.skippedUpdates).toBe(0);
+      }
+      layer.dispose();
+    },
+  );
+
+  test("start at 0 and 1, and no batch", () => {
+    const layer = new library.BatchNorm(3);
+    expect(layer.runningMean).toEqual(Float32Array.of(0, 0, 0));
+    expect(layer.runningVar).toEqual(Float32Array.of(1, 1, 1));
+    expect(Number(layer.batchesTracked)).toBe(0);
+    expect(layer.skippedUpdates).toBe(0);
+  });
+
+  test("the cumulative average of equal batches is the average over all of them", () => {
+    const layer = new library.BatchNorm(1, { momentum: null });
+    const batches = [1, 2, 3, 4, 5].map((seed) => normals(64, seed, 3, seed));
+    for (const batch of batches) layer.forward(batch, [64, 1]);
+    const all = reference.statistics(
+      Float32Array.from(batches.flatMap((batch) => [...batch])),
+      reference.describe({ family: "batch", shape: [320, 1] }),
+      { eps: 0 },
+    );
+    expect(layer.runningMean![0]).toBeCloseTo(all.mean[0]!, 5);
+  });
+
+  test("two rows: the unbiased variance is twice the biased", () => {
+    const layer = new library.BatchNorm(1, { momentum: 1 });
+    layer.forward(Float32Array.of(1, 3), [2, 1]);
+    expect(layer.batchVar![0]).toBe(1);
+    expect(layer.runningVar![0]).toBe(2);
+    expect(layer.batchMean![0]).toBe(2);
+    expect(layer.runningMean![0]).toBe(2);
+  });
+
+  test("evaluation uses them and leaves them as they are", () => {
+    const layer = new library.BatchNorm(2, { eps: 0 });
+    const state = layer.stateDict();
+    layer.loadStateDict({
+      ...state,
+      running_mean: Float32Array.of(1, 2),
+      running_var: Float32Array.of(4, 16),
+    });
+    layer.eval();
+    expect(layer.training).toBe(false);
+    expect(layer.forward(Float32Array.of(3, 6), [1, 2])).toEqual(Float32Array.of(1, 1));
+    expect(layer.runningMean).toEqual(Float32Array.of(1, 2));
+    expect(layer.runningVar).toEqual(Float32Array.of(4, 16));
+    expect(Number(layer.batchesTracked)).toBe(0);
+    layer.train();
+    expect(layer.training).toBe(true);
+  });
+
+  test("without them, evaluation is an error and training still works", () => {
+    const layer = new library.BatchNorm(2, { trackRunningStats: false });
+    expect(layer.forward(normals(8, 1), [4, 2])).toHaveLength(8);
+    layer.eval();
+    expect(() => layer.forward(normals(8, 1), [4, 2])).toThrow(TypeError);
+    expect(() => layer.forward(normals(8, 1), [4, 2])).toThrow(naming("BatchNorm", "running"));
+  });
+
+  test.each(layouts)(
+    "%s: a channel that is not finite keeps its own, is counted, and no other is touched",
+    (layout) => {
+      const shape = layout === "channels-first" ? [6, 10, 3] : [18, 10];
+      const subject: Subject = { family: "batch", layout, shape };
+      const geometry = geometryOf(subject);
+      const layer = new library.BatchNorm(10, { layout });
+      layer.forward(normals(180, 1), shape);
+      const old = { mean: layer.runningMean!.slice(), variance: layer.runningVar!.slice(), batches: 1 };
+      const x = fill(nonFiniteInput, geometry);
+      const statistics = reference.statistics(x, geometry, { eps: 1e-5 });
+      const want = reference.updateRunning(old, statistics, 0.1);
+
+      layer.forward(x, shape);
+      expect(want.skipped).toBe(6);
+      expect(layer.skippedUpdates).toBe(6);
+      for (const c of [1, 3, 4, 6, 8, 9]) {
+        expect(layer.runningMean![c]).toBe(old.mean[c]);
+        expect(layer.runningVar![c]).toBe(old.variance[c]);
+      }
+      for (const c of [0, 2, 5, 7]) {
+        expect(layer.runningMean![c]).toBeCloseTo(want.mean[c]!, 6);
+        expect(layer.runningVar![c]).toBeCloseTo(want.variance[c]!, 6);
+      }
+      layer.forward(x, shape);
+      expect(layer.skippedUpdates).toBe(12);
+    },
+  );
+
+  test("a variance too large for float32 is not kept either", () => {
+    const layer = new library.BatchNorm(1);
+    layer.forward(normals(16, 1, 1e30), [16, 1]);
+    expect(layer.runningMean).toEqual(Float32Array.of(0));
+    expect(layer.runningVar).toEqual(Float32Array.of(1));
+    expect(layer.skippedUpdates).toBe(1);
+  });
+
+  test.each(layouts)(
+    "%s: batchMean and batchVar are the last training batch's, whatever comes after",
+    (layout) => {
+      const layer = new library.BatchNorm(5, { layout });
+      const shapeOf = (n: number, positions: number) =>
+        layout === "channels-first" ? [n, 5, positions] : [n, positions, 5];
+      expect([layer.batchMean, layer.batchVar]).toEqual([null, null]);
+      layer.forward(normals(60, 1), shapeOf(3, 4));
+      const batch = [layer.batchMean!.slice(), layer.batchVar!.slice()];
+      const gap = layer.identityGap("batch");
+      layer.backward(normals(60, 2));
+      layer.forward(new Float32Array(0), shapeOf(0, 4));
+      layer.eval();
+      for (const [n, positions] of [
+        [1, 1],
+        [3, 4],
+        [40, 300],
+      ] as const) {
+        layer.forward(normals(5 * n * positions, n, 7), shapeOf(n, positions));
+        layer.backward(normals(5 * n * positions, 3));
+        expect([layer.batchMean, layer.batchVar]).toEqual(batch);
+        expect(layer.identityGap("batch")).toEqual(gap);
+      }
+    },
+  );
+
+  test("backward belongs to the last forward, whatever mode has come since", () => {
+    const [x, dy] = [normals(24, 1, 3), normals(24, 2)];
+    const layer = new library.BatchNorm(4);
+    layer.eval();
+    layer.forward(x);
+    const frozen = layer.backward(dy);
+    layer.forward(x);
+    layer.train();
+    expect(layer.backward(dy)).toEqual(frozen);
+    layer.forward(x);
+    const training = layer.backward(dy);
+    layer.forward(x);
+    layer.eval();
+    expect(layer.backward(dy)).toEqual(training);
+    expect(training).not.toEqual(frozen);
+  });
+
+  test("an empty minibatch changes nothing", () => {
+    const layer = new library.BatchNorm(3);
+    layer.forward(normals(12, 1), [4, 3]);
+    const before = [layer.runningMean!.slice(), layer.runningVar!.slice(), Number(layer.batchesTracked)];
+    expect(layer.forward(new Float32Array(0), [0, 3])).toEqual(new Float32Array(0));
+    expect([layer.runningMean!.slice(), layer.runningVar!.slice(), Number(layer.batchesTracked)]).toEqual(
+      before,
+    );
+  });
+});
