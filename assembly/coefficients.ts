@@ -223,6 +223,11 @@ export function gradientOf(
   record: usize, mean: usize, rstd: usize, gamma: usize, sum1: usize, sum2: usize, count: f64, frozen: bool,
 ): bool {
   let careful = false;
+  // A single value is its own mean: nothing of its gradient is left, to the last bit.
+  if (count == 1 && !frozen) {
+    memory.fill(record + GRADIENT.P, 0, 48);
+    return false;
+  }
   const inverse = -1 / count;
   for (let pair: usize = 0; pair < 2; pair++) {
     const at = pair << 4;
@@ -287,6 +292,9 @@ function wideGradient(record: usize, lane: usize, mean: f64, rstd: f64, gamma: f
   set(record + GRADIENT.R, lane, (rstd * shift - q * (mean * scale - mu)) / out);
   return true;
 }
+
+/** What x is multiplied by beside dy's 2^-64, where their products are too large (2^-20). */
+export const LESS: f32 = 9.5367431640625e-7;
 
 /**
  * The power of two by which dy is to be multiplied before it is summed again, where the sums of `count` terms left the

@@ -12,7 +12,7 @@
  * Arrays with a value for each group or column have room for the next multiple of 16 values; what lies there is free
  * to change. `segments` is 0, or pairs of row numbers [from, to) that alone take part in the statistics.
  */
-import { AFFINE, affineOf, dotsOf, dotXhat, GRADIENT, gradientOf, gradientScale, rstdOf } from "./coefficients";
+import { AFFINE, affineOf, dotsOf, dotXhat, GRADIENT, gradientOf, gradientScale, LESS, rstdOf } from "./coefficients";
 import {affineLanes, affineStrips, dotsLanes, dotsStrips, gradientLanes,
   gradientStrips, momentsLanes, momentsStrips,
   STRIP, STRIP_BYTES, SUMS_BYTES, TILE, 
@@ -159,10 +159,11 @@ function finishMoments(
   let settled = true;
   for (let half: usize = 0; half < 2; half++) {
     const at = half << 4;
-    const s = f64x2.div(v128.load(sums + at), n);
+    const m = f64x2.div(v128.load(sums + at), n);
     const q = f64x2.div(v128.load(sums + at, 128), n);
+    const s = f64x2.sub(m, f64x2.promote_low_f32x4(v128.load64_zero(pivot + (half << 3))));
     const v = f64x2.max(f64x2.sub(q, f64x2.mul(s, s)), f64x2.splat(0));
-    v128.store(mean + at, f64x2.add(f64x2.promote_low_f32x4(v128.load64_zero(pivot + (half << 3))), s));
+    v128.store(mean + at, m);
     v128.store(variance + at, v);
     const near = v128.and(f64x2.le(q, f64x2.mul(v, f64x2.splat(3))), f64x2.lt(q, f64x2.splat(Infinity)));
     const sized = f64x2.gt(f64x2.add(v, f64x2.splat(eps >= EPS_RULES ? 1 : 0)), f64x2.splat(TINY));
@@ -194,10 +195,10 @@ function finishMoments(
     for (let lane: usize = 0; lane < 4; lane++) {
       if (!(open & (1 << u32(lane)))) continue;
       const scale = f64(load<f32>(head + (lane << 2), 16));
-      const s = load<f64>(head + 64 + (lane << 3)) / count;
+      const m = load<f64>(head + 64 + (lane << 3)) / count;
       const q = load<f64>(head + 64 + (lane << 3), 128) / count;
+      const s = m - f64(load<f32>(head + (lane << 2)));
       const v = max<f64>(q - s * s, 0);
-      const m = f64(load<f32>(head + (lane << 2))) + s;
       store<f64>(mean + (lane << 3), m / scale);
       store<f64>(variance + (lane << 3), v / scale / scale);
       store<f32>(head + (lane << 2), f32(m));
@@ -424,9 +425,11 @@ function refineDots(
   }
   if (!open) return;
   memory.fill(head + 64, 0, 160);
-  const mu = v128.load(record, GRADIENT.MU);
-  const scale = v128.load(record, GRADIENT.SCALE);
+  // Where the sums were too large, x may be: it is brought down as well.
   const dyScale = v128.load(head);
+  const xScale = v128.bitselect(f32x4.splat(LESS), f32x4.splat(1), f32x4.lt(dyScale, f32x4.splat(1)));
+  const mu = f32x4.mul(v128.load(record, GRADIENT.MU), xScale);
+  const scale = f32x4.mul(v128.load(record, GRADIENT.SCALE), xScale);
   if (!segments) dotsLanes(x, dy, rows, stride, lanes, mu, scale, dyScale, head + 64, bits, bitStride);
   for (; segmentCount > 0; segmentCount--) {
     const from = load<usize>(segments);
@@ -440,7 +443,7 @@ function refineDots(
     if (!(open & (1 << u32(lane)))) continue;
     const back = f64(load<f32>(head + (lane << 2)));
     store<f64>(sums + (lane << 3), load<f64>(head + 64 + (lane << 3)) / back);
-    store<f64>(sums + (lane << 3), load<f64>(head + 64 + (lane << 3), 128) / back, 128);
+    store<f64>(sums + (lane << 3), load<f64>(head + 64 + (lane << 3), 128) / back / (back < 1 ? f64(LESS) : 1), 128);
   }
 }
 

@@ -68,10 +68,11 @@ export function groupMoments(
         sums,
       );
     }
-    const s = load<f64>(sums) / count;
+    m = load<f64>(sums) / count;
     const q = load<f64>(sums, 8) / count;
+    const s = m - f64(about);
     v = rms ? q : max<f64>(q - s * s, 0);
-    m = rms ? 0 : (f64(about) + s) / scale;
+    m = rms ? 0 : m / scale;
     const next = scale == 1 ? scaleOfMoments(q, v, pivot, eps) : scale;
     v = v / scale / scale;
     if (next == scale && (rms || isNear(q / scale / scale, v) || !(q < Infinity))) break;

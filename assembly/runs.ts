@@ -8,7 +8,7 @@
  *
  * `segments` is 0, or pairs [from, to) of positions row * length + i, none across a row, that take part.
  */
-import { AFFINE, affineOf, dotXhat, dotsOf, gradientOf, gradientScale } from "./coefficients";
+import { AFFINE, affineOf, dotXhat, dotsOf, gradientOf, gradientScale, LESS } from "./coefficients";
 import { APPLY, FROZEN, REDUCE } from "./steps";
 import { affineRun, dotsRun, gradientRun } from "./kernel/runs";
 import { groupMoments } from "./moments";
@@ -38,21 +38,22 @@ function fourfold(at: usize, value: f64): void {
 
 /** The dot products of a piece that begins `skip` values into a run whose bits are `bits` (or 0). */
 function dotsPiece(
-  careful: bool, x: usize, dy: usize, length: usize, work: usize, dyScale: f32, sums: usize, bits: usize, skip: usize,
+  careful: bool, x: usize, dy: usize, length: usize, work: usize, dyScale: f32, xScale: f32, sums: usize,
+  bits: usize, skip: usize,
 ): void {
   if (bits) {
     bits += skip >> 2;
     const lead = min(length, (4 - (skip & 3)) & 3);
     if (lead) {
       store<u8>(work + BIT, load<u8>(bits) >> u8(skip & 3));
-      dotsRun(true, x, dy, lead, work, dyScale, sums, work + BIT);
+      dotsRun(true, x, dy, lead, work, dyScale, xScale, sums, work + BIT);
       x += lead << 2;
       dy += lead << 2;
       length -= lead;
       bits++;
     }
   }
-  dotsRun(careful, x, dy, length, work, dyScale, sums, bits);
+  dotsRun(careful, x, dy, length, work, dyScale, xScale, sums, bits);
 }
 
 /** One forward pass; the arguments are those of `columnsForward`. */
@@ -137,6 +138,7 @@ export function runsBackward(
           do {
             memory.fill(sums, 0, 16);
             const slow = careful || dyScale != 1;
+            const xScale: f32 = dyScale < 1 ? LESS : 1;
             if (segments) {
               for (let i: usize = 0; i < segmentCount; i++) {
                 const first = load<usize>(segments + (i << 3));
@@ -144,14 +146,14 @@ export function runsBackward(
                 const skip = first - row * length;
                 const from = at + ((row * stride + skip) << 2);
                 dotsPiece(
-                  slow, x + from, dy + from, load<usize>(segments + (i << 3), 4) - first, work, f32(dyScale), sums,
+                  slow, x + from, dy + from, load<usize>(segments + (i << 3), 4) - first, work, f32(dyScale), xScale, sums,
                   bit ? bit + row * rowBits : 0, skip,
                 );
               }
             } else {
               for (let row: usize = 0; row < rows; row++) {
                 const from = at + ((row * stride) << 2);
-                dotsRun(slow, x + from, dy + from, length, work, f32(dyScale), sums, bit ? bit + row * rowBits : 0);
+                dotsRun(slow, x + from, dy + from, length, work, f32(dyScale), xScale, sums, bit ? bit + row * rowBits : 0);
               }
             }
             const next = dyScale == 1 ? gradientScale(load<f64>(sums), load<f64>(sums, 8), count) : 1;
@@ -159,7 +161,7 @@ export function runsBackward(
             dyScale = next;
           } while (true);
           const sumDy = load<f64>(sums) / dyScale;
-          const dot = dotXhat(work, 0, m, r, sumDy, load<f64>(sums, 8) / dyScale);
+          const dot = dotXhat(work, 0, m, r, sumDy, load<f64>(sums, 8) / dyScale / (dyScale < 1 ? f64(LESS) : 1));
           store<f64>(dbeta + (channel << 3), load<f64>(dbeta + (channel << 3)) + sumDy);
           store<f64>(dgamma + (channel << 3), load<f64>(dgamma + (channel << 3)) + dot);
           const weight = gamma ? f64(load<f32>(gamma + (channel << 2))) : 1;

@@ -1,4 +1,5 @@
 export type { GradientShares, IdentityGap } from "./analysis.js";
+export { foldBatchNorm, type Weights } from "./fold.js";
 export { BatchNorm, type BatchNormOptions, type StatisticsSource } from "./layers/batch-norm.js";
 export type { Minibatch } from "./layers/call.js";
 export { GroupNorm, type GroupNormOptions } from "./layers/group-norm.js";

@@ -41,12 +41,13 @@ export interface Block {
 /** Room for the next multiple of 16 values and 16 more: kernels write whole vectors. */
 const room = (n: number): number => 16 * Math.ceil(n / 16) + 16;
 
-/** Scratch of the walks that keep their sums in registers: records of a few rows or channels. */
+/** Scratch of the rows walk: a tile's records. */
 const RUN_WORK = 1024;
 
 /** Bytes of the block for a geometry. */
 export function blockBytes({ kernels }: Runtime, g: Geometry): number {
-  const work = g.perElement || g.length > 1 ? RUN_WORK : kernels.columnsWork(parametersOf(g));
+  // A layer's shapes may change walks; its block, and the statistics there, must not move then.
+  const work = g.perElement ? RUN_WORK : kernels.columnsWork(parametersOf(g));
   return 40 * room(statisticsOf(g)) + 24 * room(parametersOf(g)) + work;
 }
 

@@ -8,7 +8,7 @@
  * are those of coefficients.ts, of which one lane is used: `record` points at that lane.
  */
 import { AFFINE, GRADIENT } from "../coefficients";
-import { keep, loadLanes, madd, passBits, relu, storeLanes, sum } from "../simd/lanes";
+import { high, keep, loadLanes, low, madd, passBits, relu, storeLanes, sum } from "../simd/lanes";
 
 /** Values of a step, and the steps whose sums stay in float32. */
 // @ts-ignore: decorator
@@ -16,20 +16,20 @@ import { keep, loadLanes, madd, passBits, relu, storeLanes, sum } from "../simd/
 // @ts-ignore: decorator
 @inline const STEPS: usize = 4;
 
-/** Adds `sum(x * scale - pivot)` and the sum of its squares to two float64 at `sums`. */
+/**
+ * Adds `sum(x * scale)` and `sum((x * scale - pivot)^2)` to two float64 at `sums`; the first is taken in float64 from the
+ * start, as down columns.
+ */
 export function momentsRun(x: usize, length: usize, pivot: f32, scale: f32, sums: usize): void {
   const p = f32x4.splat(pivot);
   const zero = f32x4.splat(0);
-  let total = load<f64>(sums);
-  let squares = load<f64>(sums, 8);
+  let s0 = f64x2.splat(0);
+  let s1 = f64x2.splat(0);
+  let squares = f64x2.splat(0);
   if (scale == 1) {
     let steps = length / STEP;
     length -= steps * STEP;
     while (steps > 0) {
-      let s0 = zero;
-      let s1 = zero;
-      let s2 = zero;
-      let s3 = zero;
       let q0 = zero;
       let q1 = zero;
       let q2 = zero;
@@ -37,42 +37,42 @@ export function momentsRun(x: usize, length: usize, pivot: f32, scale: f32, sums
       let left = min(steps, STEPS);
       steps -= left;
       for (; left > 0; left--) {
-        const d0 = f32x4.sub(v128.load(x), p);
-        const d1 = f32x4.sub(v128.load(x, 16), p);
-        const d2 = f32x4.sub(v128.load(x, 32), p);
-        const d3 = f32x4.sub(v128.load(x, 48), p);
-        s0 = f32x4.add(s0, d0);
-        s1 = f32x4.add(s1, d1);
-        s2 = f32x4.add(s2, d2);
-        s3 = f32x4.add(s3, d3);
+        const x0 = v128.load(x);
+        const x1 = v128.load(x, 16);
+        const x2 = v128.load(x, 32);
+        const x3 = v128.load(x, 48);
+        s0 = f64x2.add(s0, f64x2.add(f64x2.add(low(x0), low(x1)), f64x2.add(low(x2), low(x3))));
+        s1 = f64x2.add(s1, f64x2.add(f64x2.add(high(x0), high(x1)), f64x2.add(high(x2), high(x3))));
+        const d0 = f32x4.sub(x0, p);
+        const d1 = f32x4.sub(x1, p);
+        const d2 = f32x4.sub(x2, p);
+        const d3 = f32x4.sub(x3, p);
         q0 = madd(d0, d0, q0);
         q1 = madd(d1, d1, q1);
         q2 = madd(d2, d2, q2);
         q3 = madd(d3, d3, q3);
         x += 4 * STEP;
       }
-      total += sum(f32x4.add(f32x4.add(s0, s1), f32x4.add(s2, s3)));
-      squares += sum(f32x4.add(f32x4.add(q0, q1), f32x4.add(q2, q3)));
+      const q = f32x4.add(f32x4.add(q0, q1), f32x4.add(q2, q3));
+      squares = f64x2.add(squares, f64x2.add(low(q), high(q)));
     }
   }
   const by = f32x4.splat(scale);
   while (length > 0) {
-    let s = zero;
-    let q = zero;
-    for (let left = STEPS; left > 0 && length > 0; left--) {
-      const n = min<usize>(length, 4);
-      let d = f32x4.sub(f32x4.mul(loadLanes(x, n, zero), by), p);
-      if (n < 4) d = keep(d, (1 << u32(n)) - 1);
-      s = f32x4.add(s, d);
-      q = madd(d, d, q);
-      x += n << 2;
-      length -= n;
-    }
-    total += sum(s);
-    squares += sum(q);
+    const n = min<usize>(length, 4);
+    const v = f32x4.mul(loadLanes(x, n, zero), by);
+    let d = f32x4.sub(v, p);
+    if (n < 4) d = keep(d, (1 << u32(n)) - 1);
+    s0 = f64x2.add(s0, low(v));
+    s1 = f64x2.add(s1, high(v));
+    const q = f32x4.mul(d, d);
+    squares = f64x2.add(squares, f64x2.add(low(q), high(q)));
+    x += 16;
+    length -= n;
   }
-  store<f64>(sums, total);
-  store<f64>(sums, squares, 8);
+  s0 = f64x2.add(s0, s1);
+  store<f64>(sums, load<f64>(sums) + f64x2.extract_lane(s0, 0) + f64x2.extract_lane(s0, 1));
+  store<f64>(sums, load<f64>(sums, 8) + f64x2.extract_lane(squares, 0) + f64x2.extract_lane(squares, 1), 8);
 }
 
 /** `y = epilogue((x - mu) * a + b)` for whole steps. */
@@ -157,12 +157,13 @@ export function affineRun(
   }
 }
 
-/** Adds `sum(dy)` and `sum(dy * (x * scale - mu))`, dy times `dyScale`, to two float64 at `sums`. */
+/** Adds `sum(dy)` and `sum(dy * (x * scale - mu) * xScale)`, dy times `dyScale`, to two float64 at `sums`. */
 export function dotsRun(
-  careful: bool, x: usize, dy: usize, length: usize, record: usize, dyScale: f32, sums: usize, bits: usize,
+  careful: bool, x: usize, dy: usize, length: usize, record: usize, dyScale: f32, xScale: f32, sums: usize,
+  bits: usize,
 ): void {
   const zero = f32x4.splat(0);
-  const mu = v128.load32_splat(record, GRADIENT.MU);
+  const mu = f32x4.mul(v128.load32_splat(record, GRADIENT.MU), f32x4.splat(xScale));
   let total = load<f64>(sums);
   let dots = load<f64>(sums, 8);
   let steps: usize = careful ? 0 : length / STEP;
@@ -204,7 +205,7 @@ export function dotsRun(
     total += sum(f32x4.add(f32x4.add(s0, s1), f32x4.add(s2, s3)));
     dots += sum(f32x4.add(f32x4.add(t0, t1), f32x4.add(t2, t3)));
   }
-  const scale = v128.load32_splat(record, GRADIENT.SCALE);
+  const scale = f32x4.mul(v128.load32_splat(record, GRADIENT.SCALE), f32x4.splat(xScale));
   const by = f32x4.splat(dyScale);
   while (length > 0) {
     let s = zero;

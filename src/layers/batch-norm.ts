@@ -196,6 +196,25 @@ export class BatchNorm extends Layer<{ residual?: Minibatch; mask?: Uint8Array |
     return gradientShares(sums, count, variance, this.eps);
   }
 
+  /**
+   * What the layer is in evaluation mode: `y = scale * x + shift`, a value a channel.
+   *
+   * @throws TypeError without running statistics; RangeError where they, gamma or beta have a wrong length
+   */
+  toAffine(): { scale: Float32Array; shift: Float32Array } {
+    const { scale, shift } = this.affine64(`${this.who}.toAffine`);
+    return { scale: Float32Array.from(scale), shift: Float32Array.from(shift) };
+  }
+
+  /** @internal The same before it is rounded. */
+  affine64(who: string): { scale: Float64Array; shift: Float64Array } {
+    const { mean, variance } = this.#statistics(who, "running");
+    const gamma = this.gamma && checkVector(who, "gamma.data", this.gamma.data, this.features);
+    const beta = this.beta && checkVector(who, "beta.data", this.beta.data, this.features);
+    const scale = Float64Array.from(variance, (v, c) => (gamma ? gamma[c]! : 1) / Math.sqrt(v + this.eps));
+    return { scale, shift: scale.map((s, c) => (beta ? beta[c]! : 0) - s * mean[c]!) };
+  }
+
   #statistics(who: string, from: unknown): { mean: ArrayLike<number>; variance: ArrayLike<number> } {
     if (from === "running" && this.trackRunningStats) {
       this.checkAlive(who);

@@ -82,14 +82,12 @@ export abstract class Layer<O extends object = object> {
   /** Added to the variance. */
   readonly eps: number;
   readonly activation: Activation;
-  /** Learned scale, one value a channel, at first 1; null without. */
-  readonly gamma: Parameter | null;
-  /** Learned shift, one value a channel, at first 0; null without. */
-  readonly beta: Parameter | null;
   /** After `backward`: the gradient of the forward's residual, of dy's kind and the caller's own; null without. */
   residualGrad: Minibatch | null = null;
   protected readonly who: string;
   protected readonly channels: number;
+  readonly #gamma: Parameter | null;
+  readonly #beta: Parameter | null;
   #training = true;
   #disposed = false;
   #runtime: Runtime | undefined;
@@ -112,8 +110,20 @@ export abstract class Layer<O extends object = object> {
       data: new Float32Array(channels).fill(value),
       grad: new Float32Array(channels),
     });
-    this.gamma = parts.gamma ? parameter(1) : null;
-    this.beta = parts.beta ? parameter(0) : null;
+    this.#gamma = parts.gamma ? parameter(1) : null;
+    this.#beta = parts.beta ? parameter(0) : null;
+  }
+
+  /** Learned scale, one value a channel, at first 1; null without. */
+  get gamma(): Parameter | null {
+    this.checkAlive(`${this.who}.gamma`);
+    return this.#gamma;
+  }
+
+  /** Learned shift, one value a channel, at first 0; null without. */
+  get beta(): Parameter | null {
+    this.checkAlive(`${this.who}.beta`);
+    return this.#beta;
   }
 
   /** How a minibatch of `shape` is cut. @throws RangeError for a shape that is none of this layer's */
@@ -192,7 +202,12 @@ export abstract class Layer<O extends object = object> {
     const segments = call?.mask === undefined ? undefined : this.readMask(who, call.mask, geometry);
     const count = segments ? segments.rows * geometry.width : countOf(geometry);
     if (this.#training && from.size > 0 && count < this.leastCount()) {
-      throw rangeError(who, `at least ${this.leastCount()} values for each statistic in training`, count);
+      const by = segments ? " that the mask lets count" : "";
+      throw rangeError(
+        who,
+        `at least ${this.leastCount()} values for each statistic in training${by}`,
+        count,
+      );
     }
 
     // Whatever can be refused comes first: new memory, then what the layer keeps.
@@ -531,13 +546,17 @@ export abstract class Layer<O extends object = object> {
 
   /** gamma and beta, whose arrays may have been replaced. @throws TypeError, RangeError */
   #parameters(who: string): { gamma: Parameter | null; beta: Parameter | null } {
-    for (const name of ["gamma", "beta"] as const) {
-      const parameter = this[name];
+    const gamma = this.#gamma;
+    const beta = this.#beta;
+    for (const [name, parameter] of [
+      ["gamma", gamma],
+      ["beta", beta],
+    ] as const) {
       if (!parameter) continue;
       checkVector(who, `${name}.data`, parameter.data, this.channels);
       checkVector(who, `${name}.grad`, parameter.grad, this.channels);
     }
-    return this;
+    return { gamma, beta };
   }
 }
 

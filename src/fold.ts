@@ -1,0 +1,39 @@
+import { checkVector, isFloat32Array, lengthOf } from "./arrays.js";
+import { rangeError, readOptions, typeError } from "./errors.js";
+import { BatchNorm } from "./layers/batch-norm.js";
+
+/** The weights of a dense or convolution layer: `weight` is [out, ...] in row-major order, `bias` has a value for each out. */
+export interface Weights {
+  weight: Float32Array;
+  bias?: Float32Array | null;
+}
+
+/**
+ * Folds a BatchNorm, as it is in evaluation mode, into the layer before it, whose outputs are its features: with
+ * `scale` and `shift` of `toAffine()`, `weight' = scale * weight` and `bias' = scale * bias + shift`, so that the new
+ * layer alone gives what the two gave.
+ *
+ * @returns new arrays; those given are left as they are
+ * @throws TypeError, RangeError for wrong weights, or a layer without running statistics
+ */
+export function foldBatchNorm(
+  layer: BatchNorm,
+  weights: Weights,
+): { weight: Float32Array; bias: Float32Array } {
+  const who = "foldBatchNorm";
+  if (!(layer instanceof BatchNorm)) throw typeError(who, "a BatchNorm", layer);
+  const given = readOptions(who, weights, { weight: undefined, bias: null });
+  const { scale, shift } = layer.affine64(who);
+  const out = layer.features;
+  if (!isFloat32Array(given.weight)) throw typeError(who, "weight to be a Float32Array", given.weight);
+  const size = lengthOf(given.weight);
+  if (out === 0 ? size : size % out) {
+    throw rangeError(who, `weight to have a multiple of ${out} values, one part for each feature`, size);
+  }
+  const bias = given.bias === null ? null : checkVector(who, "bias", given.bias, out);
+  const part = size / out;
+  return {
+    weight: given.weight.map((w, i) => scale[Math.floor(i / part)]! * w),
+    bias: Float32Array.from(shift, (s, c) => scale[c]! * (bias ? bias[c]! : 0) + s),
+  };
+}
