@@ -1,6 +1,7 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { loadSafetensors, saveSafetensors } from "../src/safetensors.js";
+import { load } from "./cases.js";
 
 /** Lays a file out by hand: the header as given, the length before it, the data behind it. */
 function layOut(header: unknown, data: readonly number[] = [], length?: number | bigint): Uint8Array {
@@ -306,6 +307,16 @@ describe("saveSafetensors", () => {
       layOut(padded, [3, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x80, 0x3f, 0, 0, 0, 0x40]),
     );
     expect(loadSafetensors(saveSafetensors(dict))).toEqual(dict);
+  });
+
+  it("takes a layer to a file and back", async () => {
+    const { BatchNorm } = await load();
+    const layer = new BatchNorm(3);
+    for (let step = 0; step < 5; step++) layer.forward(Float32Array.from({ length: 12 }, (_, i) => i * step));
+    const restored = new BatchNorm(3);
+    restored.loadStateDict(loadSafetensors(saveSafetensors(layer.stateDict())));
+    expect(restored.stateDict()).toEqual(layer.stateDict());
+    expect(restored.batchesTracked).toBe(5);
   });
 
   it("writes shapes where they are given", () => {
