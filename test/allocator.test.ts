@@ -3,6 +3,7 @@ import { runInNewContext } from "node:vm";
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { Allocator } from "../src/runtime/allocator.js";
+import { seeded } from "./cases.js";
 
 const BASE = 1040; // no multiple of 64: the first block starts at 1088
 const FIRST = 1088;
@@ -104,19 +105,9 @@ const commands = fc.commands(
   { maxCommands: 150 },
 );
 
-/** mulberry32: a seeded stream of numbers in [0, 1). */
-function random(seed: number): () => number {
-  return () => {
-    seed = (seed + 0x6d2b79f5) | 0;
-    let t = Math.imul(seed ^ (seed >>> 15), seed | 1);
-    t ^= t + Math.imul(t ^ (t >>> 7), t | 61);
-    return ((t ^ (t >>> 14)) >>> 0) / 2 ** 32;
-  };
-}
-
 /** Random allocations and frees with about `live` blocks in use; returns those left and the peak of the bytes. */
 function churn(allocator: Allocator, steps: number, live: number, size: (u: number) => number, seed = 1) {
-  const next = random(seed);
+  const next = seeded(seed);
   const used: number[] = [];
   let peak = 0;
   for (let step = 0; step < steps; step++) {
