@@ -271,16 +271,20 @@ export function gradientOf(
   return careful;
 }
 
+/** What brings a gradient of mean size `size` into range. */
+export function gradientRange(size: f64): f64 {
+  if (size > LOUD) return power(-min(126, exponent(size)));
+  return size == 0 || size >= FAINT ? 1 : power(64);
+}
+
 /** One lane again, with scales, if it is finite and out of range. */
 function wideGradient(record: usize, lane: usize, mean: f64, rstd: f64, gamma: f64, shift: f64, slope: f64): bool {
   const p = gamma * rstd;
   if (!finite(mean) || !finite(p) || !finite(rstd) || rstd == 0 || !finite(shift) || !finite(slope)) return false;
   const size = max(abs(shift), abs(slope));
-  const faint = size != 0 && (size < FAINT || size > LOUD);
+  const dyScale = gradientRange(size);
   const scale = f64(load<f32>(record + GRADIENT.SCALE + (lane << 2)));
-  if (scale == 1 && !faint && (p == 0 || (abs(p) >= SMALL && abs(p) <= LARGE))) return false;
-  // dy is brought near 1, the result's own size goes into `out`.
-  const dyScale = faint ? power(clamp(-exponent(size / max(abs(gamma), SMALL)), -126, 126)) : 1;
+  if (scale == 1 && dyScale == 1 && (p == 0 || (abs(p) >= SMALL && abs(p) <= LARGE))) return false;
   const top = max(abs(p) / dyScale, max(abs(rstd * shift), abs(rstd * slope)));
   const out = top == 0 ? 1 : power(clamp(exponent(top), -126, 127));
   const mu = f64(load<f32>(record + GRADIENT.MU + (lane << 2)));
@@ -303,5 +307,5 @@ export const LESS: f32 = 9.5367431640625e-7;
 export function gradientScale(sumDy: f64, sumDyD: f64, count: f64): f64 {
   const size = abs(sumDy) + abs(sumDyD);
   if (!(size < Infinity)) return power(-64);
-  return size > 0 && size < count * power(-110) ? power(64) : 1;
+  return size < count * power(-110) ? power(64) : 1;
 }

@@ -5,7 +5,7 @@
  *   ├──────── row: statistics, then written while it is in the first-level cache ────────┤
  *   TILE rows of a backward pass are read a second time, for dgamma and dbeta, down their positions
  */
-import { exponent, gradientScale, power, scaleOf } from "./coefficients";
+import { exponent, gradientRange, gradientScale, power, scaleOf } from "./coefficients";
 import { ROW, affineRow, dotsRow, gradientRow, parameterRows } from "./kernel/rows";
 import { groupMoments } from "./moments";
 import { APPLY, REDUCE } from "./steps";
@@ -91,13 +91,13 @@ function reduceRow(
 function gradientRecord(record: usize, rms: bool, mean: f64, rstd: f64, scale: f64, sum1: f64, sum2: f64, n: f64): void {
   const shift = rms ? 0 : -sum1 / n;
   const slope = -sum2 / n;
-  const size = max(abs(shift), abs(slope));
+  const size = max(abs(sum1 / n), abs(slope));
   let dyScale: f64 = 1;
   let out: f64 = 1;
-  // Beyond these the products below leave the range; powers of two bring dy and the result near 1.
-  if (size < Infinity && rstd < Infinity && (scale != 1 || (size > 0 && (size < power(-80) || size > power(80))))) {
-    if (size > 0) dyScale = power(max(-126, min(126, -exponent(size))));
-    out = power(max(-126, min(127, exponent(rstd / dyScale))));
+  // Out of range, powers of two bring dy and the result near 1.
+  if (size < Infinity && rstd < Infinity) {
+    dyScale = gradientRange(size);
+    if (scale != 1 || dyScale != 1) out = power(max(-126, min(127, exponent(rstd / dyScale))));
   }
   const q = rstd * slope * (rstd / scale) / out;
   store<f32>(record, f32(dyScale), ROW.DY_SCALE);

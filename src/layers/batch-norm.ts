@@ -37,15 +37,13 @@ export class BatchNorm extends Layer<{ residual?: Minibatch; mask?: Uint8Array |
   readonly layout: Layout;
   readonly momentum: number | null;
   readonly trackRunningStats: boolean;
-  /** Running mean, a value a channel. */
-  runningMean: Float32Array;
-  /** Running variance (unbiased), a value a channel. */
-  runningVar: Float32Array;
   /** Training minibatches seen. */
   batchesTracked = 0;
   /** How often a channel kept its running statistics because its minibatch's were not finite. */
   skippedUpdates = 0;
   #seen = false;
+  #runningMean: Float32Array;
+  #runningVar: Float32Array;
 
   /** @throws TypeError, RangeError for a wrong option */
   constructor(features: number, options?: BatchNormOptions) {
@@ -67,8 +65,28 @@ export class BatchNorm extends Layer<{ residual?: Minibatch; mask?: Uint8Array |
     this.layout = readLayout(who, o.layout);
     this.momentum = o.momentum === null ? null : checkFinite(who, "momentum", o.momentum, 0, 1);
     this.trackRunningStats = o.trackRunningStats;
-    this.runningMean = new Float32Array(features);
-    this.runningVar = new Float32Array(features).fill(1);
+    this.#runningMean = new Float32Array(features);
+    this.#runningVar = new Float32Array(features).fill(1);
+  }
+
+  /** Running mean, a value a channel; may be replaced. */
+  get runningMean(): Float32Array {
+    this.checkAlive(`${this.who}.runningMean`);
+    return this.#runningMean;
+  }
+
+  set runningMean(value: Float32Array) {
+    this.#runningMean = checkVector(this.who, "runningMean", value, this.features);
+  }
+
+  /** Running variance (unbiased), a value a channel; may be replaced. */
+  get runningVar(): Float32Array {
+    this.checkAlive(`${this.who}.runningVar`);
+    return this.#runningVar;
+  }
+
+  set runningVar(value: Float32Array) {
+    this.#runningVar = checkVector(this.who, "runningVar", value, this.features);
   }
 
   protected override cut(who: string, shape: readonly number[]): Geometry {
@@ -158,6 +176,7 @@ export class BatchNorm extends Layer<{ residual?: Minibatch; mask?: Uint8Array |
   }
 
   #batch(which: "mean" | "variance"): Float32Array | null {
+    this.checkAlive(`${this.who}.batchMean`);
     const last = this.lastStatistics();
     if (!last || !this.#seen) return null;
     const from = last.block[which] / 8;
