@@ -9,43 +9,46 @@
  */
 import { demote, high, low } from "./simd/lanes";
 
-/** `y = ((x * scale - mu - muLow) * a + b) * out`, six vectors. */
+/**
+ * `y = ((x * scale - mu - muLow) * a + b) * out`. A coefficient is a plane of float32, a value a group; the planes lie
+ * `plane` bytes apart in this order.
+ */
 export namespace AFFINE {
   // @ts-ignore: decorator
   @inline export const MU: usize = 0;
   // @ts-ignore: decorator
-  @inline export const A: usize = 16;
+  @inline export const A: usize = 1;
   // @ts-ignore: decorator
-  @inline export const B: usize = 32;
+  @inline export const B: usize = 2;
   // @ts-ignore: decorator
-  @inline export const MU_LOW: usize = 48;
+  @inline export const MU_LOW: usize = 3;
   // @ts-ignore: decorator
-  @inline export const SCALE: usize = 64;
+  @inline export const SCALE: usize = 4;
   // @ts-ignore: decorator
-  @inline export const OUT: usize = 80;
-  // @ts-ignore: decorator
-  @inline export const BYTES: usize = 96;
+  @inline export const OUT: usize = 5;
 }
 
-/** `dx = (p * (dy * dyScale) + (q * (x * scale - mu) + r)) * out`, seven vectors. */
+/** `dx = (p * (dy * dyScale) + (q * (x * scale - mu) + r)) * out`, in planes as well. */
 export namespace GRADIENT {
   // @ts-ignore: decorator
   @inline export const MU: usize = 0;
   // @ts-ignore: decorator
-  @inline export const P: usize = 16;
+  @inline export const P: usize = 1;
   // @ts-ignore: decorator
-  @inline export const Q: usize = 32;
+  @inline export const Q: usize = 2;
   // @ts-ignore: decorator
-  @inline export const R: usize = 48;
+  @inline export const R: usize = 3;
   // @ts-ignore: decorator
-  @inline export const SCALE: usize = 64;
+  @inline export const SCALE: usize = 4;
   // @ts-ignore: decorator
-  @inline export const DY_SCALE: usize = 80;
+  @inline export const DY_SCALE: usize = 5;
   // @ts-ignore: decorator
-  @inline export const OUT: usize = 96;
-  // @ts-ignore: decorator
-  @inline export const BYTES: usize = 112;
+  @inline export const OUT: usize = 6;
 }
+
+/** Planes at most. */
+// @ts-ignore: decorator
+@inline export const PLANES: usize = 7;
 
 /** Coefficients outside of `SMALL` to `LARGE` take scales: products with them could leave float32's range. */
 // @ts-ignore: decorator
@@ -109,7 +112,7 @@ export function rstdOf(variance: usize, rstd: usize, n: usize, eps: f64): void {
  * Fills the AFFINE record of four groups from their means and rstd (float64) and gamma and beta (float32, or 0 for
  * none); true where it is careful.
  */
-export function affineOf(record: usize, mean: usize, rstd: usize, gamma: usize, beta: usize): bool {
+export function affineOf(record: usize, plane: usize, mean: usize, rstd: usize, gamma: usize, beta: usize): bool {
   const mean0 = v128.load(mean);
   const mean1 = v128.load(mean, 16);
   const rstd0 = v128.load(rstd);
@@ -125,12 +128,12 @@ export function affineOf(record: usize, mean: usize, rstd: usize, gamma: usize, 
   const settled = v128.or(fold, drop);
   // Where muLow is 0, b stays as it is: a may be infinite.
   const folded = v128.bitselect(f32x4.sub(b, f32x4.mul(muLow, a)), b, v128.andnot(fold, f32x4.eq(muLow, f32x4.splat(0))));
-  v128.store(record, mu, AFFINE.MU);
-  v128.store(record, a, AFFINE.A);
-  v128.store(record, folded, AFFINE.B);
-  v128.store(record, v128.andnot(muLow, settled), AFFINE.MU_LOW);
-  v128.store(record, f32x4.splat(1), AFFINE.SCALE);
-  v128.store(record, f32x4.splat(1), AFFINE.OUT);
+  v128.store(record + AFFINE.MU * plane, mu);
+  v128.store(record + AFFINE.A * plane, a);
+  v128.store(record + AFFINE.B * plane, folded);
+  v128.store(record + AFFINE.MU_LOW * plane, v128.andnot(muLow, settled));
+  v128.store(record + AFFINE.SCALE * plane, f32x4.splat(1));
+  v128.store(record + AFFINE.OUT * plane, f32x4.splat(1));
   let careful = !i32x4.all_true(settled);
   const large = f64x2.splat(LARGE);
   const small = f64x2.splat(SMALL);
@@ -148,7 +151,7 @@ export function affineOf(record: usize, mean: usize, rstd: usize, gamma: usize, 
     for (let lane: usize = 0; lane < 4; lane++) {
       if (
         wideAffine(
-          record, lane, load<f64>(mean + (lane << 3)), load<f64>(rstd + (lane << 3)),
+          record, plane, lane, load<f64>(mean + (lane << 3)), load<f64>(rstd + (lane << 3)),
           gamma ? f64(load<f32>(gamma + (lane << 2))) : 1, beta ? f64(load<f32>(beta + (lane << 2))) : 0,
         )
       ) careful = true;
@@ -163,7 +166,7 @@ export function affineOf(record: usize, mean: usize, rstd: usize, gamma: usize, 
 }
 
 /** One lane again, with scales, if it is finite and any of its coefficients is out of range. */
-function wideAffine(record: usize, lane: usize, mean: f64, rstd: f64, gamma: f64, beta: f64): bool {
+function wideAffine(record: usize, plane: usize, lane: usize, mean: f64, rstd: f64, gamma: f64, beta: f64): bool {
   const a = gamma * rstd;
   if (!finite(mean) || !finite(rstd) || rstd == 0 || !finite(a) || !finite(beta)) return false;
   const size = max(abs(gamma), abs(beta));
@@ -173,24 +176,24 @@ function wideAffine(record: usize, lane: usize, mean: f64, rstd: f64, gamma: f64
   const scale = power(clamp(exponent(rstd), -128, min(100, 110 - exponent(mean))));
   const out = wideOut ? power(clamp(exponent(size), -126, 127)) : 1;
   const mu = f32(mean * scale);
-  set(record + AFFINE.MU, lane, mu);
-  set(record + AFFINE.MU_LOW, lane, mean * scale - f64(mu));
-  set(record + AFFINE.A, lane, a / scale / out);
-  set(record + AFFINE.B, lane, beta / out);
-  set(record + AFFINE.SCALE, lane, scale);
-  set(record + AFFINE.OUT, lane, out);
+  set(record + AFFINE.MU * plane, lane, mu);
+  set(record + AFFINE.MU_LOW * plane, lane, mean * scale - f64(mu));
+  set(record + AFFINE.A * plane, lane, a / scale / out);
+  set(record + AFFINE.B * plane, lane, beta / out);
+  set(record + AFFINE.SCALE * plane, lane, scale);
+  set(record + AFFINE.OUT * plane, lane, out);
   return true;
 }
 
 /** Fills MU and the scales of a GRADIENT record, all that the dot products need; true where it is careful. */
-export function dotsOf(record: usize, mean: usize, rstd: usize): bool {
+export function dotsOf(record: usize, plane: usize, mean: usize, rstd: usize): bool {
   const mean0 = v128.load(mean);
   const mean1 = v128.load(mean, 16);
   const one = f32x4.splat(1);
-  v128.store(record, demote(mean0, mean1), GRADIENT.MU);
-  v128.store(record, one, GRADIENT.SCALE);
-  v128.store(record, one, GRADIENT.DY_SCALE);
-  v128.store(record, one, GRADIENT.OUT);
+  v128.store(record + GRADIENT.MU * plane, demote(mean0, mean1));
+  v128.store(record + GRADIENT.SCALE * plane, one);
+  v128.store(record + GRADIENT.DY_SCALE * plane, one);
+  v128.store(record + GRADIENT.OUT * plane, one);
   const flat = f64x2.splat(FLAT);
   const steep = f64x2.splat(STEEP);
   if (i32x4.all_true(v128.and(inside(v128.load(rstd), flat, steep), inside(v128.load(rstd, 16), flat, steep)))) return false;
@@ -199,8 +202,8 @@ export function dotsOf(record: usize, mean: usize, rstd: usize): bool {
     const m = load<f64>(mean + (lane << 3));
     const scale = scaleOf(m, load<f64>(rstd + (lane << 3)));
     if (scale != 1) {
-      set(record + GRADIENT.SCALE, lane, scale);
-      set(record + GRADIENT.MU, lane, m * scale);
+      set(record + GRADIENT.SCALE * plane, lane, scale);
+      set(record + GRADIENT.MU * plane, lane, m * scale);
       careful = true;
     }
   }
@@ -208,9 +211,9 @@ export function dotsOf(record: usize, mean: usize, rstd: usize): bool {
 }
 
 /** `sum(dy * xhat)` from a lane's raw sums: `sum(dy)` and `sum(dy * (x * scale - mu))`, both without dy's scale. */
-export function dotXhat(record: usize, lane: usize, mean: f64, rstd: f64, sumDy: f64, sumDyD: f64): f64 {
-  const scale = f64(load<f32>(record + GRADIENT.SCALE + (lane << 2)));
-  const muLow = mean * scale - f64(load<f32>(record + GRADIENT.MU + (lane << 2)));
+export function dotXhat(record: usize, plane: usize, lane: usize, mean: f64, rstd: f64, sumDy: f64, sumDyD: f64): f64 {
+  const scale = f64(load<f32>(record + GRADIENT.SCALE * plane + (lane << 2)));
+  const muLow = mean * scale - f64(load<f32>(record + GRADIENT.MU * plane + (lane << 2)));
   return (sumDyD - muLow * sumDy) * (rstd / scale);
 }
 
@@ -220,12 +223,12 @@ export function dotXhat(record: usize, lane: usize, mean: f64, rstd: f64, sumDy:
  * True where it is careful.
  */
 export function gradientOf(
-  record: usize, mean: usize, rstd: usize, gamma: usize, sum1: usize, sum2: usize, count: f64, frozen: bool,
+  record: usize, plane: usize, mean: usize, rstd: usize, gamma: usize, sum1: usize, sum2: usize, count: f64, frozen: bool,
 ): bool {
   let careful = false;
   // A single value is its own mean: nothing of its gradient is left, to the last bit.
   if (count == 1 && !frozen) {
-    memory.fill(record + GRADIENT.P, 0, 48);
+    for (let field = GRADIENT.P; field <= GRADIENT.R; field++) v128.store(record + field * plane, f32x4.splat(0));
     return false;
   }
   const inverse = -1 / count;
@@ -233,7 +236,7 @@ export function gradientOf(
     const at = pair << 4;
     const r = v128.load(rstd + at);
     const g = gamma ? f64x2.promote_low_f32x4(v128.load64_zero(gamma + (pair << 3))) : f64x2.splat(1);
-    const mu = f64x2.promote_low_f32x4(v128.load64_zero(record + GRADIENT.MU + (pair << 3)));
+    const mu = f64x2.promote_low_f32x4(v128.load64_zero(record + GRADIENT.MU * plane + (pair << 3)));
     const p = f64x2.mul(r, g);
     let shift = f64x2.splat(0);
     let slope = f64x2.splat(0);
@@ -245,10 +248,10 @@ export function gradientOf(
     const q = f64x2.mul(f64x2.mul(r, r), slope);
     const muLow = f64x2.sub(v128.load(mean + at), mu);
     const to = pair << 3;
-    v128.store64_lane(record + GRADIENT.P + to, f32x4.demote_f64x2_zero(p), 0);
-    v128.store64_lane(record + GRADIENT.Q + to, f32x4.demote_f64x2_zero(q), 0);
+    v128.store64_lane(record + GRADIENT.P * plane + to, f32x4.demote_f64x2_zero(p), 0);
+    v128.store64_lane(record + GRADIENT.Q * plane + to, f32x4.demote_f64x2_zero(q), 0);
     v128.store64_lane(
-      record + GRADIENT.R + to, f32x4.demote_f64x2_zero(f64x2.sub(f64x2.mul(r, shift), f64x2.mul(q, muLow))), 0,
+      record + GRADIENT.R * plane + to, f32x4.demote_f64x2_zero(f64x2.sub(f64x2.mul(r, shift), f64x2.mul(q, muLow))), 0,
     );
     const ap = f64x2.abs(p);
     const size = f64x2.max(f64x2.abs(shift), f64x2.abs(slope));
@@ -260,7 +263,7 @@ export function gradientOf(
       for (let lane: usize = pair << 1; lane < (pair << 1) + 2; lane++) {
         if (
           wideGradient(
-            record, lane, load<f64>(mean + (lane << 3)), load<f64>(rstd + (lane << 3)),
+            record, plane, lane, load<f64>(mean + (lane << 3)), load<f64>(rstd + (lane << 3)),
             gamma ? f64(load<f32>(gamma + (lane << 2))) : 1,
             frozen ? 0 : inverse * load<f64>(sum1 + (lane << 3)), frozen ? 0 : inverse * load<f64>(sum2 + (lane << 3)),
           )
@@ -278,22 +281,22 @@ export function gradientRange(size: f64): f64 {
 }
 
 /** One lane again, with scales, if it is finite and out of range. */
-function wideGradient(record: usize, lane: usize, mean: f64, rstd: f64, gamma: f64, shift: f64, slope: f64): bool {
+function wideGradient(record: usize, plane: usize, lane: usize, mean: f64, rstd: f64, gamma: f64, shift: f64, slope: f64): bool {
   const p = gamma * rstd;
   if (!finite(mean) || !finite(p) || !finite(rstd) || rstd == 0 || !finite(shift) || !finite(slope)) return false;
   const size = max(abs(shift), abs(slope));
   const dyScale = gradientRange(size);
-  const scale = f64(load<f32>(record + GRADIENT.SCALE + (lane << 2)));
+  const scale = f64(load<f32>(record + GRADIENT.SCALE * plane + (lane << 2)));
   if (scale == 1 && dyScale == 1 && (p == 0 || (abs(p) >= SMALL && abs(p) <= LARGE))) return false;
   const top = max(abs(p) / dyScale, max(abs(rstd * shift), abs(rstd * slope)));
   const out = top == 0 ? 1 : power(clamp(exponent(top), -126, 127));
-  const mu = f64(load<f32>(record + GRADIENT.MU + (lane << 2)));
+  const mu = f64(load<f32>(record + GRADIENT.MU * plane + (lane << 2)));
   const q = rstd * slope * (rstd / scale);
-  set(record + GRADIENT.DY_SCALE, lane, dyScale);
-  set(record + GRADIENT.OUT, lane, out);
-  set(record + GRADIENT.P, lane, p / dyScale / out);
-  set(record + GRADIENT.Q, lane, q / out);
-  set(record + GRADIENT.R, lane, (rstd * shift - q * (mean * scale - mu)) / out);
+  set(record + GRADIENT.DY_SCALE * plane, lane, dyScale);
+  set(record + GRADIENT.OUT * plane, lane, out);
+  set(record + GRADIENT.P * plane, lane, p / dyScale / out);
+  set(record + GRADIENT.Q * plane, lane, q / out);
+  set(record + GRADIENT.R * plane, lane, (rstd * shift - q * (mean * scale - mu)) / out);
   return true;
 }
 
@@ -307,5 +310,5 @@ export const LESS: f32 = 9.5367431640625e-7;
 export function gradientScale(sumDy: f64, sumDyD: f64, count: f64): f64 {
   const size = abs(sumDy) + abs(sumDyD);
   if (!(size < Infinity)) return power(-64);
-  return size < count * power(-110) ? power(64) : 1;
+  return abs(sumDyD) < count * power(-110) ? power(64) : 1;
 }

@@ -3,11 +3,11 @@
  * adjacent columns, gamma and beta for each column. Batch norm is outer = 1, width = 1; instance norm channels-last
  * has an outer for each example; group norm channels-last a width of channels / groups.
  *
- *   one outer, k = 1 (wide)                     one outer, narrow: k rows side by side make a row of whole strips
- *   ┌─────────┬─────────┬───┐                   ┌───────────────────────────────┐
- *   │ panel 0 │ panel 1 │ … │  rows             │ row 0 │ row 1 │ …   │ row k-1 │  rows / k
- *   │ fits L2 │         │   │                   │ row k │  …                    │
- *   └─────────┴─────────┴───┘                   └───────┴───────────────────────┘  + rows % k, by lanes
+ *   wide: k = 1                          narrow: k rows side by side make a row of whole strips
+ *   ┌──────────────────────────┐         ┌───────────────────────────────┐
+ *   │ row 0                    │         │ row 0 │ row 1 │ …   │ row k-1 │  rows / k
+ *   │ row 1                    │         │ row k │  …                    │
+ *   └──────────────────────────┘         └───────┴───────────────────────┘  + rows % k, by lanes
  *
  * Arrays with a value for each group or column have room for the next multiple of 16 values; what lies there is free
  * to change. `segments` is 0, or pairs of row numbers [from, to) that alone take part in the statistics.
@@ -17,15 +17,16 @@ import {affineLanes, affineStrips, dotsLanes, dotsStrips, gradientLanes,
   gradientStrips, momentsLanes, momentsStrips,
   STRIP, STRIP_BYTES, SUMS_BYTES, TILE, 
 } from "./kernel/columns";
-import { EPS_RULES, TINY, isNear, scaleOfMoments } from "./moments";
+import { DOWN, EPS_RULES, TINY, isNear, scaleOfMoments } from "./moments";
 import { loadLanes } from "./simd/lanes";
 import { APPLY, FROZEN, REDUCE } from "./steps";
 
-/** A panel's bytes, chosen to stay in a second-level cache of 1 MB beside what is written. */
+/**
+ * Up to so many values behind a channel's gradients, means are taken in float64 from the start. In float32 they are a fifth
+ * of a unit of sigma off, which is many units of a gradient of gamma whose few terms all have an xhat near 0.
+ */
 // @ts-ignore: decorator
-@inline const PANEL_BYTES: usize = 512 << 10;
-// @ts-ignore: decorator
-@inline const PANEL_LEAST: usize = 128;
+@inline const EXACT: usize = 32;
 
 /** Narrower rows are laid side by side. */
 // @ts-ignore: decorator
@@ -79,11 +80,6 @@ export function columnsWork(columns: usize): usize {
   return sums + (c >> 4) * SUMS_BYTES + ((c & 15) << 3);
 }
 
-function panelColumns(rows: usize, columns: usize): usize {
-  const fit = (PANEL_BYTES / (max(rows, 1) << 2)) & ~(STRIP - 1);
-  return min(columns, max(fit, PANEL_LEAST));
-}
-
 /** A pivot for each column: the mean of eight rows spread over all. Any value is correct; a near one is exact at once. */
 function pivots(x: usize, rows: usize, stride: usize, columns: usize, to: usize): void {
   const eighth = f32x4.splat(0.125);
@@ -100,33 +96,74 @@ function pivots(x: usize, rows: usize, stride: usize, columns: usize, to: usize)
   }
 }
 
-/** Adds the moments of `rows` rows of `columns` columns to the sums. */
-function addMoments(x: usize, rows: usize, stride: usize, columns: usize, pivot: usize, sums: usize): void {
-  const strips = columns / STRIP;
-  if (strips) {
-    let at = x;
-    for (let left = rows; left > 0; ) {
-      const tile = min(left, TILE);
-      momentsStrips(at, tile, stride, strips, pivot, sums);
-      at += tile * stride;
-      left -= tile;
-    }
+/** Bytes of x beyond which a pass comes from memory rather than from the third-level cache. */
+// @ts-ignore: decorator
+@inline const FAR: usize = 24 << 20;
+
+// @ts-ignore: decorator
+@inline const CHUNK: usize = 256 << 10;
+// @ts-ignore: decorator
+@inline const T_FAR: usize = 16;
+// @ts-ignore: decorator
+@inline const T_ALIAS: usize = 8;
+// @ts-ignore: decorator
+@inline const T_NEAR: usize = 16;
+// @ts-ignore: decorator
+@inline const S_FAR: usize = 1;
+// @ts-ignore: decorator
+@inline const S_ALIAS: usize = 4;
+// @ts-ignore: decorator
+@inline const S_NEAR: usize = 8;
+
+/** Rows of a tile of sums. */
+function tileOf(rows: usize, stride: usize): usize {
+  if (rows * stride > FAR) return T_FAR;
+  return (stride & 4095) == 0 ? T_ALIAS : T_NEAR;
+}
+
+/**
+ * Rows, a power of two, that a second pass takes in order: from the last such chunk back, as what was read last is the
+ * likeliest to be cached; single rows in reverse would leave the prefetch idle (32768 x 256: 8 times slower).
+ */
+function chunkOf(stride: usize): usize {
+  let chunk: usize = 16;
+  while (chunk * stride < CHUNK) chunk <<= 1;
+  return chunk;
+}
+
+/** Rows that are written side by side. */
+function sideOf(rows: usize, stride: usize): usize {
+  if (rows * stride > FAR) return S_FAR;
+  return (stride & 4095) == 0 ? S_ALIAS : S_NEAR;
+}
+
+/** Adds the moments of `rows` rows of `columns` columns to the sums; `exact` takes their means in float64 throughout. */
+function addMoments(
+  exact: bool, x: usize, rows: usize, stride: usize, columns: usize, pivot: usize, sums: usize,
+): void {
+  const strips: usize = exact ? 0 : columns / STRIP;
+  const grouped = strips ? rows & ~3 : 0;
+  const tile = tileOf(rows, stride);
+  for (let row: usize = 0; row < grouped; row += tile) {
+    momentsStrips(x + row * stride, min(grouped - row, tile) >> 2, stride, strips, pivot, sums);
   }
-  for (let c = strips * STRIP; c < columns; c += 4) {
+  for (let c: usize = grouped == rows ? strips * STRIP : 0; c < columns; c += 4) {
+    const done = c < strips * STRIP ? grouped : 0;
     momentsLanes(
-      x + (c << 2), rows, stride, columns - c, v128.load(pivot + (c << 2)), f32x4.splat(1), sumOf(sums, c),
+      x + done * stride + (c << 2), rows - done, stride, columns - c, v128.load(pivot + (c << 2)), f32x4.splat(1),
+      sumOf(sums, c),
     );
   }
 }
 
 /** The same over the segments, if there are any. */
 function addAllMoments(
-  x: usize, rows: usize, stride: usize, columns: usize, segments: usize, segmentCount: usize, pivot: usize, sums: usize,
+  exact: bool, x: usize, rows: usize, stride: usize, columns: usize, segments: usize, segmentCount: usize, pivot: usize, sums: usize,
 ): void {
-  if (!segments) addMoments(x, rows, stride, columns, pivot, sums);
+  if (!segments) addMoments(exact, x, rows, stride, columns, pivot, sums);
   for (; segmentCount > 0; segmentCount--) {
     const from = load<usize>(segments);
-    addMoments(x + from * stride, load<usize>(segments, 4) - from, stride, columns, pivot, sums);
+    addMoments(exact, x + from * stride, load<usize>(segments, 4) - from, stride, columns, pivot, sums);
     segments += 8;
   }
 }
@@ -159,11 +196,10 @@ function finishMoments(
   let settled = true;
   for (let half: usize = 0; half < 2; half++) {
     const at = half << 4;
-    const m = f64x2.div(v128.load(sums + at), n);
+    const s = f64x2.div(v128.load(sums + at), n);
     const q = f64x2.div(v128.load(sums + at, 128), n);
-    const s = f64x2.sub(m, f64x2.promote_low_f32x4(v128.load64_zero(pivot + (half << 3))));
     const v = f64x2.max(f64x2.sub(q, f64x2.mul(s, s)), f64x2.splat(0));
-    v128.store(mean + at, m);
+    v128.store(mean + at, f64x2.add(f64x2.promote_low_f32x4(v128.load64_zero(pivot + (half << 3))), s));
     v128.store(variance + at, v);
     const near = v128.and(f64x2.le(q, f64x2.mul(v, f64x2.splat(3))), f64x2.lt(q, f64x2.splat(Infinity)));
     const sized = f64x2.gt(f64x2.add(v, f64x2.splat(eps >= EPS_RULES ? 1 : 0)), f64x2.splat(TINY));
@@ -195,14 +231,18 @@ function finishMoments(
     for (let lane: usize = 0; lane < 4; lane++) {
       if (!(open & (1 << u32(lane)))) continue;
       const scale = f64(load<f32>(head + (lane << 2), 16));
-      const m = load<f64>(head + 64 + (lane << 3)) / count;
+      const s = load<f64>(head + 64 + (lane << 3)) / count;
       const q = load<f64>(head + 64 + (lane << 3), 128) / count;
-      const s = m - f64(load<f32>(head + (lane << 2)));
       const v = max<f64>(q - s * s, 0);
+      const m = f64(load<f32>(head + (lane << 2))) + s;
       store<f64>(mean + (lane << 3), m / scale);
       store<f64>(variance + (lane << 3), v / scale / scale);
       store<f32>(head + (lane << 2), f32(m));
-      if (isNear(q, v) || !(abs(m) < Infinity)) open &= ~(1 << u32(lane));
+      if (!(q < Infinity) && scale == 1) {
+        // About the mean an outlier's square may leave the range that it kept to about the pivot.
+        store<f32>(head + (lane << 2), abs(m) < Infinity ? f32(m * DOWN) : 0);
+        store<f32>(head + (lane << 2), f32(DOWN), 16);
+      } else if (isNear(q, v) || !(abs(m) < Infinity)) open &= ~(1 << u32(lane));
     }
   }
 }
@@ -247,39 +287,46 @@ function repeat(from: usize, columns: usize, k: usize, to: usize): void {
   }
 }
 
-/** Applies a panel's AFFINE records to `rows` rows, from the last tile back: its rows are the likeliest to be cached. */
+/** Notes whether the strip of column `c` is careful: whether any vector of it is. */
+function mark(careful: usize, c: usize, flag: bool): void {
+  const at = careful + c / STRIP;
+  store<u8>(at, c & (STRIP - 1) ? load<u8>(at) | u8(flag) : u8(flag));
+}
+
+/** How many strips from `strip` on share its carefulness. */
+function alike(careful: usize, strip: usize, strips: usize): usize {
+  const flag = load<u8>(careful + strip);
+  let end = strip + 1;
+  while (end < strips && load<u8>(careful + end) == flag) end++;
+  return end - strip;
+}
+
+/** Applies AFFINE planes to `rows` rows, from the last chunk back. */
 function applyAffine(
-  x: usize, y: usize, rows: usize, stride: usize, columns: usize, records: usize, careful: usize, anyCareful: bool,
+  x: usize, y: usize, rows: usize, stride: usize, columns: usize, records: usize, plane: usize, careful: usize,
   residual: usize, bits: usize, bitStride: usize,
 ): void {
   const strips = columns / STRIP;
-  for (let row = rows; row > 0; ) {
-    const tile = ((row - 1) & (TILE - 1)) + 1;
-    row -= tile;
-    const skip = row * stride;
-    const add = residual ? residual + skip : 0;
-    const bit = bits ? bits + row * bitStride : 0;
-    if (!anyCareful) affineStrips(x + skip, y + skip, tile, stride, strips, records, add, bit, bitStride);
-    else {
-      for (let i: usize = 0; i < strips; i++) {
-        const at = skip + i * STRIP_BYTES;
-        const record = records + i * (4 * AFFINE.BYTES);
-        const stripAdd = add ? add + i * STRIP_BYTES : 0;
-        const stripBit = bit ? bit + (i << 2) : 0;
-        if (!load<u32>(careful + (i << 2))) affineStrips(x + at, y + at, tile, stride, 1, record, stripAdd, stripBit, bitStride);
-        else for (let v: usize = 0; v < 4; v++) {
-          affineLanes(
-            x + at + (v << 4), y + at + (v << 4), tile, stride, 4, record + v * AFFINE.BYTES,
-            stripAdd ? stripAdd + (v << 4) : 0, stripBit ? stripBit + v : 0, bitStride,
-          );
+  const side = sideOf(rows, stride);
+  const chunk = chunkOf(stride);
+  for (let end = rows; end > 0; end = (end - 1) & ~(chunk - 1)) {
+    for (let row = (end - 1) & ~(chunk - 1); row < end; row += side) {
+      const group = min(end - row, side);
+      const skip = row * stride;
+      let c: usize = 0;
+      while (c < columns) {
+        const at = skip + (c << 2);
+        const add = residual ? residual + at : 0;
+        const bit = bits ? bits + row * bitStride + (c >> 2) : 0;
+        if (c < strips * STRIP && !load<u8>(careful + c / STRIP)) {
+          const n = alike(careful, c / STRIP, strips);
+          affineStrips(x + at, y + at, group, stride, n, records + (c << 2), plane, add, bit, bitStride);
+          c += n * STRIP;
+        } else {
+          affineLanes(x + at, y + at, group, stride, columns - c, records + (c << 2), plane, add, bit, bitStride);
+          c += 4;
         }
       }
-    }
-    for (let c = strips * STRIP; c < columns; c += 4) {
-      affineLanes(
-        x + skip + (c << 2), y + skip + (c << 2), tile, stride, columns - c, records + (c >> 2) * AFFINE.BYTES,
-        add ? add + (c << 2) : 0, bit ? bit + (c >> 2) : 0, bitStride,
-      );
     }
   }
 }
@@ -300,7 +347,8 @@ export function columnsForward(
   const room = padded(columns);
   const full = rows / k;
   const rest = rows - full * k;
-  const panel = width == 1 && k == 1 ? panelColumns(rows, columns) : columns;
+  const exact = outer * rows <= EXACT;
+  const plane = room << 2;
   const staged = width > 1 || k > 1;
   const stride: usize = columns << 2;
   const bitStride = (columns + 3) >> 2;
@@ -314,69 +362,55 @@ export function columnsForward(
   const columnRstd = stagedAt(work, room, 2);
   const columnGamma = stagedAt(work, room, 3);
   const columnBeta = columnGamma + (room << 2);
-  if (k > 1 && gamma) repeat(gamma, real, k, columnGamma);
-  if (k > 1 && beta) repeat(beta, real, k, columnBeta);
+  const own = k > 1 ? real : columns;
+  let channelGamma = gamma;
+  let channelBeta = beta;
+  if (k > 1) {
+    if (gamma) repeat(gamma, real, k, (channelGamma = columnGamma));
+    if (beta) repeat(beta, real, k, (channelBeta = columnBeta));
+  }
   for (; outer > 0; outer--) {
-    for (let c: usize = 0; c < columns; c += panel) {
-      const n = min(panel, columns - c);
-      const skip: usize = c << 2;
-      let m = mean + (c << 3);
-      let v = variance + (c << 3);
-      let r = rstd + (c << 3);
-      if (steps & REDUCE) {
-        const first = segments ? load<usize>(segments) : 0;
-        const span = segments ? load<usize>(segments, 4) - first : rows;
-        pivots(x + skip + first * realStride, span, realStride, k > 1 ? real : n, pivot);
-        if (k > 1) repeat(pivot, real, k - 1, pivot + realStride);
-        memory.fill(sums, 0, padded(n) << 4);
-        addAllMoments(x + skip, full, stride, n, segments, segmentCount, pivot, sums);
-        if (rest) addMoments(x + full * stride, rest, realStride, real, pivot, sums);
-        if (k > 1) foldCopies(sums, real, k);
-        if (width > 1) {
-          m = columnMean;
-          v = columnVariance;
-        }
-        const own = k > 1 ? real : n;
-        for (let i: usize = 0; i < own; i += 4) {
-          finishMoments(
-            x + skip + (i << 2), rows, realStride, own - i, segments, segmentCount, width > 1 ? count / width : count,
-            eps, pivot + (i << 2), sumOf(sums, i), m + (i << 3), v + (i << 3), work,
-          );
-        }
-        if (width > 1) mergeColumns(groups, width, columnMean, columnVariance, mean, variance);
-      }
-      if (staged) {
-        rstdOf(variance, rstd, groups, eps);
-        spread(mean, groups, width, k, columnMean);
-        spread(rstd, groups, width, k, columnRstd);
-        m = columnMean;
-        r = columnRstd;
-      } else rstdOf(v, r, n, eps);
-      if (steps & APPLY) {
-        let anyCareful = false;
-        for (let i: usize = 0; i < n; i += STRIP) {
-          let flag = false;
-          for (let j = i; j < min(i + STRIP, n); j += 4) {
-            const g = gamma ? (k > 1 ? columnGamma : gamma + skip) + (j << 2) : 0;
-            const b = beta ? (k > 1 ? columnBeta : beta + skip) + (j << 2) : 0;
-            if (affineOf(records + (j >> 2) * AFFINE.BYTES, m + (j << 3), r + (j << 3), g, b)) flag = true;
-          }
-          store<u32>(careful + (i >> 2), flag);
-          if (flag) anyCareful = true;
-        }
-        if (rest) {
-          applyAffine(
-            x + full * stride, y + full * stride, rest, realStride, real, records, careful, true,
-            residual ? residual + full * stride : 0, 0, 0,
-          );
-        }
-        applyAffine(
-          x + skip, y + skip, full, stride, n, records, careful, anyCareful,
-          residual ? residual + skip : 0, bits ? bits + (c >> 2) : 0, bitStride,
+    if (steps & REDUCE) {
+      const first = segments ? load<usize>(segments) : 0;
+      const span = segments ? load<usize>(segments, 4) - first : rows;
+      pivots(x + first * realStride, span, realStride, real, pivot);
+      if (k > 1) repeat(pivot, real, k - 1, pivot + realStride);
+      memory.fill(sums, 0, room << 4);
+      addAllMoments(exact, x, full, stride, columns, segments, segmentCount, pivot, sums);
+      if (rest) addMoments(exact, x + full * stride, rest, realStride, real, pivot, sums);
+      if (k > 1) foldCopies(sums, real, k);
+      const m = width > 1 ? columnMean : mean;
+      const v = width > 1 ? columnVariance : variance;
+      for (let c: usize = 0; c < own; c += 4) {
+        finishMoments(
+          x + (c << 2), rows, realStride, own - c, segments, segmentCount, count / f64(width), eps, pivot + (c << 2),
+          sumOf(sums, c), m + (c << 3), v + (c << 3), work,
         );
       }
+      if (width > 1) mergeColumns(groups, width, columnMean, columnVariance, mean, variance);
     }
-    const bytes: usize = rows * realStride;
+    rstdOf(variance, rstd, groups, eps);
+    if (steps & APPLY) {
+      let m = mean;
+      let r = rstd;
+      if (staged) {
+        spread(mean, groups, width, k, (m = columnMean));
+        spread(rstd, groups, width, k, (r = columnRstd));
+      }
+      for (let c: usize = 0; c < columns; c += 4) {
+        const g = gamma ? channelGamma + (c << 2) : 0;
+        const b = beta ? channelBeta + (c << 2) : 0;
+        mark(careful, c, affineOf(records + (c << 2), plane, m + (c << 3), r + (c << 3), g, b));
+      }
+      if (rest) {
+        const at = full * stride;
+        applyAffine(
+          x + at, y + at, rest, realStride, real, records, plane, careful, residual ? residual + at : 0, 0, 0,
+        );
+      }
+      applyAffine(x, y, full, stride, columns, records, plane, careful, residual, bits, bitStride);
+    }
+    const bytes = rows * realStride;
     x += bytes;
     y += bytes;
     mean += groups << 3;
@@ -389,33 +423,44 @@ export function columnsForward(
 
 /** Adds the dot products of `rows` rows of `columns` columns to the sums. */
 function addDots(
-  x: usize, dy: usize, rows: usize, stride: usize, columns: usize, records: usize, careful: usize, anyCareful: bool,
+  x: usize, dy: usize, rows: usize, stride: usize, columns: usize, records: usize, plane: usize, careful: usize,
   sums: usize, bits: usize, bitStride: usize,
 ): void {
   const strips = columns / STRIP;
-  const plain: usize = anyCareful ? 0 : strips;
-  if (plain) {
-    for (let row: usize = 0; row < rows; row += TILE) {
-      const skip = row * stride;
-      dotsStrips(
-        x + skip, dy + skip, min(rows - row, TILE), stride, plain, records, sums, bits ? bits + row * bitStride : 0,
-        bitStride,
-      );
+  const grouped = rows & ~3;
+  const tile = tileOf(rows, stride);
+  for (let row: usize = 0; row < grouped; row += tile) {
+    const groups = min(grouped - row, tile) >> 2;
+    for (let i: usize = 0; i < strips; ) {
+      const n = alike(careful, i, strips);
+      const skip = row * stride + i * STRIP_BYTES;
+      if (!load<u8>(careful + i)) {
+        dotsStrips(
+          x + skip, dy + skip, groups, stride, n, records + i * STRIP_BYTES, sums + i * SUMS_BYTES,
+          bits ? bits + row * bitStride + (i << 2) : 0, bitStride,
+        );
+      }
+      i += n;
     }
   }
-  for (let c = plain * STRIP; c < columns; c += 4) {
-    const record = records + (c >> 2) * GRADIENT.BYTES;
-    dotsLanes(
-      x + (c << 2), dy + (c << 2), rows, stride, columns - c, v128.load(record, GRADIENT.MU),
-      v128.load(record, GRADIENT.SCALE), f32x4.splat(1), sumOf(sums, c), bits ? bits + (c >> 2) : 0, bitStride,
-    );
+  for (let c: usize = 0; c < columns; c += 4) {
+    const done = c < strips * STRIP && !load<u8>(careful + c / STRIP) ? grouped : 0;
+    const skip = done * stride + (c << 2);
+    const record = records + (c << 2);
+    if (done < rows) {
+      dotsLanes(
+        x + skip, dy + skip, rows - done, stride, columns - c, v128.load(record + GRADIENT.MU * plane),
+        v128.load(record + GRADIENT.SCALE * plane), f32x4.splat(1), sumOf(sums, c),
+        bits ? bits + done * bitStride + (c >> 2) : 0, bitStride,
+      );
+    }
   }
 }
 
 /** Where sums of gradients left the range, those columns alone are summed once more, dy scaled. */
 function refineDots(
   x: usize, dy: usize, rows: usize, stride: usize, lanes: usize, segments: usize, segmentCount: usize, record: usize,
-  sums: usize, bits: usize, bitStride: usize, head: usize,
+  plane: usize, sums: usize, bits: usize, bitStride: usize, head: usize,
 ): void {
   let open: u32 = 0;
   for (let lane: usize = 0; lane < min<usize>(lanes, 4); lane++) {
@@ -428,8 +473,8 @@ function refineDots(
   // Where the sums were too large, x may be: it is brought down as well.
   const dyScale = v128.load(head);
   const xScale = v128.bitselect(f32x4.splat(LESS), f32x4.splat(1), f32x4.lt(dyScale, f32x4.splat(1)));
-  const mu = f32x4.mul(v128.load(record, GRADIENT.MU), xScale);
-  const scale = f32x4.mul(v128.load(record, GRADIENT.SCALE), xScale);
+  const mu = f32x4.mul(v128.load(record + GRADIENT.MU * plane), xScale);
+  const scale = f32x4.mul(v128.load(record + GRADIENT.SCALE * plane), xScale);
   if (!segments) dotsLanes(x, dy, rows, stride, lanes, mu, scale, dyScale, head + 64, bits, bitStride);
   for (; segmentCount > 0; segmentCount--) {
     const from = load<usize>(segments);
@@ -442,21 +487,24 @@ function refineDots(
   for (let lane: usize = 0; lane < 4; lane++) {
     if (!(open & (1 << u32(lane)))) continue;
     const back = f64(load<f32>(head + (lane << 2)));
-    store<f64>(sums + (lane << 3), load<f64>(head + 64 + (lane << 3)) / back);
-    store<f64>(sums + (lane << 3), load<f64>(head + 64 + (lane << 3), 128) / back / (back < 1 ? f64(LESS) : 1), 128);
+    const s = load<f64>(head + 64 + (lane << 3)) / back;
+    const t = load<f64>(head + 64 + (lane << 3), 128) / back / (back < 1 ? f64(LESS) : 1);
+    // Large values of dy that cancelled do not bear the larger scale: then nothing had vanished.
+    if (back > 1 && !(abs(s) + abs(t) < Infinity)) continue;
+    store<f64>(sums + (lane << 3), s);
+    store<f64>(sums + (lane << 3), t, 128);
   }
 }
 
 /** Adds a column's sums to dbeta and dgamma, and weighted by gamma to its group's. */
 function finishDots(
-  columns: usize, width: usize, records: usize, sums: usize, mean: usize, rstd: usize, gamma: usize,
+  columns: usize, width: usize, records: usize, plane: usize, sums: usize, mean: usize, rstd: usize, gamma: usize,
   sum1: usize, sum2: usize, dgamma: usize, dbeta: usize,
 ): void {
   for (let c: usize = 0; c < columns; c++) {
     const at = sumOf(sums, c);
-    const record = records + (c >> 2) * GRADIENT.BYTES;
     const dy = load<f64>(at);
-    const dyXhat = dotXhat(record, c & 3, load<f64>(mean + (c << 3)), load<f64>(rstd + (c << 3)), dy, load<f64>(at, 128));
+    const dyXhat = dotXhat(records + (c << 2), plane, 0, load<f64>(mean + (c << 3)), load<f64>(rstd + (c << 3)), dy, load<f64>(at, 128));
     store<f64>(dbeta + (c << 3), load<f64>(dbeta + (c << 3)) + dy);
     store<f64>(dgamma + (c << 3), load<f64>(dgamma + (c << 3)) + dyXhat);
     const weight = gamma ? f64(load<f32>(gamma + (c << 2))) : 1;
@@ -466,43 +514,36 @@ function finishDots(
   }
 }
 
-/** Applies a panel's GRADIENT records, from the last tile back. */
+/** Applies GRADIENT planes to `rows` rows, from the last chunk back. */
 function applyGradient(
-  frozen: bool, x: usize, dy: usize, dx: usize, rows: usize, stride: usize, columns: usize, records: usize, careful: usize,
-  anyCareful: bool, dresidual: usize, bits: usize, bitStride: usize,
+  frozen: bool, x: usize, dy: usize, dx: usize, rows: usize, stride: usize, columns: usize, records: usize,
+  plane: usize, careful: usize, dresidual: usize, bits: usize, bitStride: usize,
 ): void {
   const strips = columns / STRIP;
-  for (let row = rows; row > 0; ) {
-    const tile = ((row - 1) & (TILE - 1)) + 1;
-    row -= tile;
-    const skip = row * stride;
-    const through = dresidual ? dresidual + skip : 0;
-    const bit = bits ? bits + row * bitStride : 0;
-    if (!anyCareful) {
-      gradientStrips(frozen, x + skip, dy + skip, dx + skip, tile, stride, strips, records, through, bit, bitStride);
-    } else {
-      for (let i: usize = 0; i < strips; i++) {
-        const at = skip + i * STRIP_BYTES;
-        const record = records + i * (4 * GRADIENT.BYTES);
-        const stripThrough = through ? through + i * STRIP_BYTES : 0;
-        const stripBit = bit ? bit + (i << 2) : 0;
-        if (!load<u32>(careful + (i << 2))) {
+  const side = sideOf(rows, stride);
+  const chunk = chunkOf(stride);
+  for (let end = rows; end > 0; end = (end - 1) & ~(chunk - 1)) {
+    for (let row = (end - 1) & ~(chunk - 1); row < end; row += side) {
+      const group = min(end - row, side);
+      const skip = row * stride;
+      let c: usize = 0;
+      while (c < columns) {
+        const at = skip + (c << 2);
+        const add = dresidual ? dresidual + at : 0;
+        const bit = bits ? bits + row * bitStride + (c >> 2) : 0;
+        if (c < strips * STRIP && !load<u8>(careful + c / STRIP)) {
+          const n = alike(careful, c / STRIP, strips);
           gradientStrips(
-            frozen, x + at, dy + at, dx + at, tile, stride, 1, record, stripThrough, stripBit, bitStride,
+            frozen, x + at, dy + at, dx + at, group, stride, n, records + (c << 2), plane, add, bit, bitStride,
           );
-        } else for (let v: usize = 0; v < 4; v++) {
+          c += n * STRIP;
+        } else {
           gradientLanes(
-            frozen, x + at + (v << 4), dy + at + (v << 4), dx + at + (v << 4), tile, stride, 4,
-            record + v * GRADIENT.BYTES, stripThrough ? stripThrough + (v << 4) : 0, stripBit ? stripBit + v : 0, bitStride,
+            frozen, x + at, dy + at, dx + at, group, stride, columns - c, records + (c << 2), plane, add, bit, bitStride,
           );
+          c += 4;
         }
       }
-    }
-    for (let c = strips * STRIP; c < columns; c += 4) {
-      gradientLanes(
-        frozen, x + skip + (c << 2), dy + skip + (c << 2), dx + skip + (c << 2), tile, stride, columns - c,
-        records + (c >> 2) * GRADIENT.BYTES, through ? through + (c << 2) : 0, bit ? bit + (c >> 2) : 0, bitStride,
-      );
     }
   }
 }
@@ -524,7 +565,7 @@ export function columnsBackward(
   const room = padded(columns);
   const full = rows / k;
   const rest = rows - full * k;
-  const panel = width == 1 && k == 1 ? panelColumns(2 * rows, columns) : columns;
+  const plane = room << 2;
   const staged = width > 1 || k > 1;
   const stride: usize = columns << 2;
   const bitStride = (columns + 3) >> 2;
@@ -537,94 +578,68 @@ export function columnsBackward(
   const columnSum1 = stagedAt(work, room, 2);
   const columnSum2 = stagedAt(work, room, 3);
   const columnGamma = stagedAt(work, room, 4);
-  if (k > 1 && gamma) repeat(gamma, real, k, columnGamma);
+  const own = k > 1 ? real : columns;
+  let channelGamma = gamma;
+  if (k > 1 && gamma) repeat(gamma, real, k, (channelGamma = columnGamma));
   for (; outer > 0; outer--) {
+    let m = mean;
+    let r = rstd;
+    if (staged) {
+      spread(mean, groups, width, k, (m = columnMean));
+      spread(rstd, groups, width, k, (r = columnRstd));
+    }
+    for (let c: usize = 0; c < columns; c += 4) {
+      mark(careful, c, dotsOf(records + (c << 2), plane, m + (c << 3), r + (c << 3)));
+    }
     if (steps & REDUCE) {
       memory.fill(sum1, 0, groups << 3);
       memory.fill(sum2, 0, groups << 3);
+      memory.fill(sums, 0, room << 4);
+      if (!segments) addDots(x, dy, full, stride, columns, records, plane, careful, sums, bits, bitStride);
+      for (let i: usize = 0; i < segmentCount; i++) {
+        const first = load<usize>(segments + (i << 3));
+        const skip = first * stride;
+        addDots(
+          x + skip, dy + skip, load<usize>(segments + (i << 3), 4) - first, stride, columns, records, plane, careful,
+          sums, bits ? bits + first * bitStride : 0, bitStride,
+        );
+      }
+      if (rest) {
+        const at = full * stride;
+        addDots(x + at, dy + at, rest, realStride, real, records, plane, careful, sums, 0, 0);
+      }
+      if (k > 1) foldCopies(sums, real, k);
+      for (let c: usize = 0; c < own; c += 4) {
+        refineDots(
+          x + (c << 2), dy + (c << 2), rows, realStride, own - c, segments, segmentCount, records + (c << 2), plane,
+          sumOf(sums, c), bits ? bits + (c >> 2) : 0, bitStride, work,
+        );
+      }
+      finishDots(own, width, records, plane, sums, m, r, gamma, sum1, sum2, dgamma, dbeta);
     }
-    for (let c: usize = 0; c < columns; c += panel) {
-      const n = min(panel, columns - c);
-      const own = k > 1 ? real : n;
-      const skip: usize = c << 2;
-      let m = mean + (c << 3);
-      let r = rstd + (c << 3);
+    if (steps & APPLY) {
+      let s1 = sum1;
+      let s2 = sum2;
       if (staged) {
-        spread(mean, groups, width, k, columnMean);
-        spread(rstd, groups, width, k, columnRstd);
-        m = columnMean;
-        r = columnRstd;
+        spread(sum1, groups, width, k, (s1 = columnSum1));
+        spread(sum2, groups, width, k, (s2 = columnSum2));
       }
-      let anyCareful = false;
-      for (let i: usize = 0; i < n; i += 4) {
-        if (dotsOf(records + (i >> 2) * GRADIENT.BYTES, m + (i << 3), r + (i << 3))) anyCareful = true;
+      for (let c: usize = 0; c < columns; c += 4) {
+        const at = c << 3;
+        const g = gamma ? channelGamma + (c << 2) : 0;
+        mark(careful, c, gradientOf(records + (c << 2), plane, m + at, r + at, g, s1 + at, s2 + at, count, frozen));
       }
-      if (steps & REDUCE) {
-        memory.fill(sums, 0, padded(n) << 4);
-        const from = x + skip;
-        const above = dy + skip;
-        const bit = bits ? bits + (c >> 2) : 0;
-        if (!segments) addDots(from, above, full, stride, n, records, careful, anyCareful, sums, bit, bitStride);
-        for (let i: usize = 0; i < segmentCount; i++) {
-          const first = load<usize>(segments + (i << 3));
-          const length = load<usize>(segments + (i << 3), 4) - first;
-          addDots(
-            from + first * stride, above + first * stride, length, stride, n, records, careful, anyCareful, sums,
-            bit ? bit + first * bitStride : 0, bitStride,
-          );
-        }
-        if (rest) {
-          addDots(
-            x + full * stride, dy + full * stride, rest, realStride, real, records, careful, anyCareful, sums,
-            0, 0,
-          );
-        }
-        if (k > 1) foldCopies(sums, real, k);
-        for (let i: usize = 0; i < own; i += 4) {
-          refineDots(
-            x + skip + (i << 2), dy + skip + (i << 2), rows, realStride, own - i, segments, segmentCount,
-            records + (i >> 2) * GRADIENT.BYTES, sumOf(sums, i), bit ? bit + (i >> 2) : 0, bitStride, work,
-          );
-        }
-        finishDots(
-          own, width, records, sums, m, r, gamma ? gamma + skip : 0, width > 1 ? sum1 : sum1 + (c << 3),
-          width > 1 ? sum2 : sum2 + (c << 3), dgamma + (c << 3), dbeta + (c << 3),
-        );
-      }
-      if (steps & APPLY) {
-        let s1 = sum1 + (c << 3);
-        let s2 = sum2 + (c << 3);
-        if (staged) {
-          spread(sum1, groups, width, k, columnSum1);
-          spread(sum2, groups, width, k, columnSum2);
-          s1 = columnSum1;
-          s2 = columnSum2;
-        }
-        anyCareful = false;
-        for (let i: usize = 0; i < n; i += STRIP) {
-          let flag = false;
-          for (let j = i; j < min(i + STRIP, n); j += 4) {
-            const at = j << 3;
-            const g = gamma ? (k > 1 ? columnGamma : gamma + skip) + (j << 2) : 0;
-            if (gradientOf(records + (j >> 2) * GRADIENT.BYTES, m + at, r + at, g, s1 + at, s2 + at, count, frozen)) flag = true;
-          }
-          store<u32>(careful + (i >> 2), flag);
-          if (flag) anyCareful = true;
-        }
-        if (rest) {
-          const at = full * stride;
-          applyGradient(
-            frozen, x + at, dy + at, dx + at, rest, realStride, real, records, careful, true,
-            0, 0, 0,
-          );
-        }
+      if (rest) {
+        const at = full * stride;
         applyGradient(
-          frozen, x + skip, dy + skip, dx + skip, full, stride, n, records, careful, anyCareful,
-          dresidual ? dresidual + skip : 0, bits ? bits + (c >> 2) : 0, bitStride,
+          frozen, x + at, dy + at, dx + at, rest, realStride, real, records, plane, careful, 0, 0, 0,
         );
       }
+      applyGradient(
+        frozen, x, dy, dx, full, stride, columns, records, plane, careful, dresidual, bits, bitStride,
+      );
     }
-    const bytes: usize = rows * realStride;
+    const bytes = rows * realStride;
     x += bytes;
     dy += bytes;
     dx += bytes;

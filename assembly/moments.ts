@@ -8,7 +8,7 @@ export const EPS_RULES: f64 = 8.673617379884035e-19;
 const PIVOT_RULES: f64 = 9.313225746154785e-10;
 /** Scales for squares that vanish, or that leave the range (2^100, 2^-80). */
 const UP: f64 = 1.2676506002282294e30;
-const DOWN: f64 = 8.271806125530277e-25;
+export const DOWN: f64 = 8.271806125530277e-25;
 
 /** The scale a group is to be summed with, from its mean square `q` about `pivot`, at a scale of 1, and its variance `v`. */
 export function scaleOfMoments(q: f64, v: f64, pivot: f64, eps: f64): f64 {

@@ -72,19 +72,24 @@ function reduceRow(
   sum2: usize, bits: usize, sums: usize,
 ): void {
   let dyScale: f64 = 1;
+  let s: f64 = 0;
+  let t: f64 = 0;
   for (let attempt = 0; attempt < 3; attempt++) {
     memory.fill(sums, 0, 16);
     store<f32>(record, f32(dyScale), ROW.DY_SCALE);
     dotsRow(x, dy, length, record, gamma, sums, bits);
-    const next = dyScale > 1 ? 1 : gradientScale(load<f64>(sums), load<f64>(sums, 8), f64(length));
-    if (next == 1 || attempt == 2 || (next > 1 && attempt > 0)) break;
+    // Large values of dy that cancelled do not bear the larger scale: then nothing had vanished.
+    if (dyScale > 1 && !(abs(load<f64>(sums)) + abs(load<f64>(sums, 8)) < Infinity)) break;
+    s = load<f64>(sums) / dyScale;
+    t = load<f64>(sums, 8) / dyScale;
+    const next = gradientScale(load<f64>(sums), load<f64>(sums, 8), f64(length));
+    if (next == 1 || dyScale > 1 || (next > 1 && attempt > 0)) break;
     dyScale *= next;
   }
   store<f32>(record, 1, ROW.DY_SCALE);
-  const s = load<f64>(sums) / dyScale;
   const muLow = mean * scale - f64(load<f32>(record, ROW.MU));
   store<f64>(sum1, s);
-  store<f64>(sum2, (load<f64>(sums, 8) / dyScale - muLow * s) * (rstd / scale));
+  store<f64>(sum2, (t - muLow * s) * (rstd / scale));
 }
 
 /** Completes a row's record: `dx = rstd * (gamma * dy - sum1 / n - xhat * sum2 / n)`, without sum1 for `rms`. */

@@ -8,12 +8,17 @@
  *
  * `segments` is 0, or pairs [from, to) of positions row * length + i, none across a row, that take part.
  */
-import { AFFINE, affineOf, dotXhat, dotsOf, gradientOf, gradientScale, LESS } from "./coefficients";
+import { affineOf, dotXhat, dotsOf, gradientOf, gradientScale, LESS } from "./coefficients";
 import { APPLY, FROZEN, REDUCE } from "./steps";
 import { affineRun, dotsRun, gradientRun } from "./kernel/runs";
 import { groupMoments } from "./moments";
 
-/** Scratch: a record, two sums, and the statistics of a group four times over. */
+/** Bytes between a record's coefficients: four channels have theirs side by side. */
+// @ts-ignore: decorator
+@inline const PLANE: usize = 16;
+/** Scratch: a record and whether it is careful, two sums, and the statistics of a group four times over. */
+// @ts-ignore: decorator
+@inline const CAREFUL: usize = 7 * PLANE;
 // @ts-ignore: decorator
 @inline const SUMS: usize = 128;
 // @ts-ignore: decorator
@@ -83,11 +88,11 @@ export function runsForward(
         const channel = (g * width + c) << 2;
         if (!(c & 3)) {
           store<u32>(
-            work + AFFINE.BYTES,
-            affineOf(work, work + MEAN, work + RSTD, gamma ? gamma + channel : 0, beta ? beta + channel : 0),
+            work + CAREFUL,
+            affineOf(work, PLANE, work + MEAN, work + RSTD, gamma ? gamma + channel : 0, beta ? beta + channel : 0),
           );
         }
-        const careful = load<u32>(work + AFFINE.BYTES) != 0;
+        const careful = load<u32>(work + CAREFUL) != 0;
         for (let row = rows; row > 0; row--) {
           const from = ((row - 1) * stride + at + c * length) << 2;
           affineRun(
@@ -125,7 +130,7 @@ export function runsBackward(
       const r = load<f64>(rstd + (g << 3));
       fourfold(work + MEAN, m);
       fourfold(work + RSTD, r);
-      let careful = dotsOf(work, work + MEAN, work + RSTD);
+      let careful = dotsOf(work, PLANE, work + MEAN, work + RSTD);
       if (steps & REDUCE) {
         let s1: f64 = 0;
         let s2: f64 = 0;
@@ -134,6 +139,8 @@ export function runsBackward(
           const at = (channel * length) << 2;
           const bit = bits ? bits + channel * channelBits : 0;
           let dyScale: f64 = 1;
+          let sumDy: f64 = 0;
+          let sumDyD: f64 = 0;
           // Once, and again with dy scaled if the sums left the range.
           do {
             memory.fill(sums, 0, 16);
@@ -156,12 +163,16 @@ export function runsBackward(
                 dotsRun(slow, x + from, dy + from, length, work, f32(dyScale), xScale, sums, bit ? bit + row * rowBits : 0);
               }
             }
-            const next = dyScale == 1 ? gradientScale(load<f64>(sums), load<f64>(sums, 8), count) : 1;
-            if (next == 1) break;
-            dyScale = next;
-          } while (true);
-          const sumDy = load<f64>(sums) / dyScale;
-          const dot = dotXhat(work, 0, m, r, sumDy, load<f64>(sums, 8) / dyScale / (dyScale < 1 ? f64(LESS) : 1));
+            const s = load<f64>(sums) / dyScale;
+            const t = load<f64>(sums, 8) / dyScale / f64(xScale);
+            // Large values of dy that cancelled do not bear the larger scale: then nothing had vanished.
+            if (dyScale > 1 && !(abs(s) + abs(t) < Infinity)) break;
+            sumDy = s;
+            sumDyD = t;
+            if (dyScale != 1) break;
+            dyScale = gradientScale(s, t, count);
+          } while (dyScale != 1);
+          const dot = dotXhat(work, PLANE, 0, m, r, sumDy, sumDyD);
           store<f64>(dbeta + (channel << 3), load<f64>(dbeta + (channel << 3)) + sumDy);
           store<f64>(dgamma + (channel << 3), load<f64>(dgamma + (channel << 3)) + dot);
           const weight = gamma ? f64(load<f32>(gamma + (channel << 2))) : 1;
@@ -177,9 +188,9 @@ export function runsBackward(
       for (let c: usize = 0; c < width; c++) {
         const channel = g * width + c;
         if (!(c & 3)) {
-          dotsOf(work, work + MEAN, work + RSTD);
+          dotsOf(work, PLANE, work + MEAN, work + RSTD);
           careful = gradientOf(
-            work, work + MEAN, work + RSTD, gamma ? gamma + (channel << 2) : 0, work + SUM1, work + SUM2, count, frozen,
+            work, PLANE, work + MEAN, work + RSTD, gamma ? gamma + (channel << 2) : 0, work + SUM1, work + SUM2, count, frozen,
           );
         }
         for (let row = rows; row > 0; row--) {

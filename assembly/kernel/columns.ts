@@ -1,21 +1,21 @@
 /**
  * Kernels that walk columns: a statistic for each column of a row-major matrix.
  *
- *            strip of 16 columns = one cache line
+ *            strip of 16 columns = one cache line          next strip …
  *          ┌──────┬──────┬──────┬──────┐
- *   row  0 │ f32x4│ f32x4│ f32x4│ f32x4│ ─ stride bytes ─►
+ *   row  0 │ f32x4│ f32x4│ f32x4│ f32x4│ ─────► along the row
  *   row  1 │      │      │      │      │
- *     ⋮    │  ▼ down a tile of at most TILE rows, sums in float32 registers
- *   row 15 │      │      │      │      │    ▼ then into float64
+ *   row  2 │  ▼   │  ▼   │  ▼   │  ▼   │   four rows at a time, their coefficients loaded once
+ *   row  3 │      │      │      │      │
  *          └──────┴──────┴──────┴──────┘
  *
- * Two of each: `...Strips` for whole strips at full speed, `...Lanes` for one vector of 1 to 4 columns, which also
- * takes power-of-two scales for columns whose squares or products would leave float32's range. The two give a
- * column the same result to the bit, save for the grouping of its sums.
+ * Rows are read along, a few at once: walking down a strip instead leaves the hardware's prefetch idle (4096 x 1024,
+ * evaluation: 6 times slower). Two of each kernel: `...Strips` for whole strips and groups of four rows, `...Lanes` for
+ * one vector of 1 to 4 columns and any number of rows, which also takes power-of-two scales for columns whose squares or
+ * products would leave float32's range. The two give a column the same y and dx to the bit.
  */
-
-import { AFFINE, GRADIENT } from "../coefficients";
 import { addTo, high, keep, loadLanes, low, madd, passBits, relu, storeLanes } from "../simd/lanes";
+import { AFFINE, GRADIENT } from "../coefficients";
 
 /** Columns of a strip, bytes of a strip's row, bytes of its sums: 16 + 16 float64. */
 // @ts-ignore: decorator
@@ -26,14 +26,14 @@ import { addTo, high, keep, loadLanes, low, madd, passBits, relu, storeLanes } f
 @inline export const SUMS_BYTES: usize = 256;
 
 /**
- * Rows whose sums stay in float32: four groups of four rows, each group added up as a tree. An outlier then passes five
- * roundings at most; sixteen rows in sequence cost 7 units of the variance where all others round alike. The move to
- * float64 takes 18 instructions a vector, spread over them.
+ * Rows whose sums stay in float32: groups of four, each added up as a tree. An outlier then passes five roundings at
+ * most; sixteen rows in sequence cost 7 units of the variance where all others round alike. The move to float64 takes 18
+ * instructions a vector, spread over them.
  */
 // @ts-ignore: decorator
 @inline export const TILE: usize = 16;
 
-/** `a + b + c + d` as a tree. */
+/** `sum(x - pivot)` of one vector in four rows. */
 // @ts-ignore: decorator
 @inline function sum4(a: v128, b: v128, c: v128, d: v128): v128 {
   return f32x4.add(f32x4.add(a, b), f32x4.add(c, d));
@@ -45,95 +45,119 @@ import { addTo, high, keep, loadLanes, low, madd, passBits, relu, storeLanes } f
   return f32x4.add(madd(a1, b1, f32x4.mul(a0, b0)), madd(a3, b3, f32x4.mul(a2, b2)));
 }
 
-/**
- * Adds `sum(x)` and `sum((x - pivot)^2)` of up to TILE rows to each strip's sums. The first is taken in float64 from the
- * start, five instructions a vector instead of one: sums of float32 leave the mean a fifth of a unit of sigma off, which
- * is many units of a gradient of gamma whose only terms have an xhat near 0.
- */
-export function momentsStrips(x: usize, rows: usize, stride: usize, strips: usize, pivot: usize, sums: usize): void {
-  const vectors = strips << 2;
-  for (let vector: usize = 0; vector < vectors; vector++) {
-    const p = v128.load(pivot);
-    let s0 = v128.load(sums);
-    let s1 = v128.load(sums, 16);
-    let q = f32x4.splat(0);
-    let at = x;
-    let row = rows;
-    for (; row >= 4; row -= 4) {
-      const x0 = v128.load(at);
-      const x1 = v128.load(at + stride);
-      const x2 = v128.load(at + 2 * stride);
-      const x3 = v128.load(at + 3 * stride);
-      s0 = f64x2.add(s0, f64x2.add(f64x2.add(low(x0), low(x1)), f64x2.add(low(x2), low(x3))));
-      s1 = f64x2.add(s1, f64x2.add(f64x2.add(high(x0), high(x1)), f64x2.add(high(x2), high(x3))));
-      const d0 = f32x4.sub(x0, p);
-      const d1 = f32x4.sub(x1, p);
-      const d2 = f32x4.sub(x2, p);
-      const d3 = f32x4.sub(x3, p);
-      q = f32x4.add(q, dot4(d0, d0, d1, d1, d2, d2, d3, d3));
-      at += stride << 2;
+/** Adds `sum(x - pivot)` and `sum((x - pivot)^2)` of `groups` (up to TILE / 4) groups of four rows to each strip's sums. */
+export function momentsStrips(x: usize, groups: usize, stride: usize, strips: usize, pivot: usize, sums: usize): void {
+  for (; strips > 0; strips--) {
+    let s0 = f32x4.splat(0);
+    let s1 = f32x4.splat(0);
+    let s2 = f32x4.splat(0);
+    let s3 = f32x4.splat(0);
+    let q0 = f32x4.splat(0);
+    let q1 = f32x4.splat(0);
+    let q2 = f32x4.splat(0);
+    let q3 = f32x4.splat(0);
+    let row0 = x;
+    for (let group = groups; group > 0; group--) {
+      const row1 = row0 + stride;
+      const row2 = row1 + stride;
+      const row3 = row2 + stride;
+      let p = v128.load(pivot);
+      let a = f32x4.sub(v128.load(row0), p);
+      let b = f32x4.sub(v128.load(row1), p);
+      let c = f32x4.sub(v128.load(row2), p);
+      let d = f32x4.sub(v128.load(row3), p);
+      s0 = f32x4.add(s0, sum4(a, b, c, d));
+      q0 = f32x4.add(q0, dot4(a, a, b, b, c, c, d, d));
+      p = v128.load(pivot, 16);
+      a = f32x4.sub(v128.load(row0, 16), p);
+      b = f32x4.sub(v128.load(row1, 16), p);
+      c = f32x4.sub(v128.load(row2, 16), p);
+      d = f32x4.sub(v128.load(row3, 16), p);
+      s1 = f32x4.add(s1, sum4(a, b, c, d));
+      q1 = f32x4.add(q1, dot4(a, a, b, b, c, c, d, d));
+      p = v128.load(pivot, 32);
+      a = f32x4.sub(v128.load(row0, 32), p);
+      b = f32x4.sub(v128.load(row1, 32), p);
+      c = f32x4.sub(v128.load(row2, 32), p);
+      d = f32x4.sub(v128.load(row3, 32), p);
+      s2 = f32x4.add(s2, sum4(a, b, c, d));
+      q2 = f32x4.add(q2, dot4(a, a, b, b, c, c, d, d));
+      p = v128.load(pivot, 48);
+      a = f32x4.sub(v128.load(row0, 48), p);
+      b = f32x4.sub(v128.load(row1, 48), p);
+      c = f32x4.sub(v128.load(row2, 48), p);
+      d = f32x4.sub(v128.load(row3, 48), p);
+      s3 = f32x4.add(s3, sum4(a, b, c, d));
+      q3 = f32x4.add(q3, dot4(a, a, b, b, c, c, d, d));
+      row0 = row3 + stride;
     }
-    for (; row > 0; row--) {
-      const v = v128.load(at);
-      s0 = f64x2.add(s0, low(v));
-      s1 = f64x2.add(s1, high(v));
-      const d = f32x4.sub(v, p);
-      q = madd(d, d, q);
-      at += stride;
-    }
-    v128.store(sums, s0);
-    v128.store(sums, s1, 16);
-    addTo(sums + 128, q);
-    x += 16;
-    pivot += 16;
-    sums += (vector & 3) == 3 ? SUMS_BYTES - 96 : 32;
+    addTo(sums, s0);
+    addTo(sums + 32, s1);
+    addTo(sums + 64, s2);
+    addTo(sums + 96, s3);
+    addTo(sums + 128, q0);
+    addTo(sums + 160, q1);
+    addTo(sums + 192, q2);
+    addTo(sums + 224, q3);
+    x += STRIP_BYTES;
+    pivot += STRIP_BYTES;
+    sums += SUMS_BYTES;
   }
 }
 
 /**
- * The same for `lanes` columns and any number of rows, of `x * scale`; the squares' sums lie 128 bytes on. At a scale
- * of 1 the lanes beyond add nothing: their sums may belong to others.
+ * The same for `lanes` columns and any number of rows, of `x * scale - pivot`, the first sum in float64 from the start;
+ * the squares' sums lie 128 bytes on. The lanes beyond add nothing: their sums may belong to others.
  */
 export function momentsLanes(
   x: usize, rows: usize, stride: usize, lanes: usize, pivot: v128, scale: v128, sums: usize,
 ): void {
   const zero = f32x4.splat(0);
-  const inside = lanes < 4 ? (1 << u32(lanes)) - 1 : 15;
+  if (lanes < 4) pivot = keep(pivot, (1 << u32(lanes)) - 1);
+  const p0 = low(pivot);
+  const p1 = high(pivot);
   while (rows > 0) {
     const group = min<usize>(rows, 4);
+    let s0 = f64x2.splat(0);
+    let s1 = f64x2.splat(0);
     let q = zero;
     for (let row = group; row > 0; row--) {
+      // Beyond the last lane x and pivot are both 0.
       const v = f32x4.mul(loadLanes(x, lanes, zero), scale);
-      addTo(sums, v);
-      const d = keep(f32x4.sub(v, pivot), inside);
+      s0 = f64x2.add(s0, f64x2.sub(low(v), p0));
+      s1 = f64x2.add(s1, f64x2.sub(high(v), p1));
+      const d = f32x4.sub(v, pivot);
       q = madd(d, d, q);
       x += stride;
     }
+    v128.store(sums, f64x2.add(v128.load(sums), s0));
+    v128.store(sums, f64x2.add(v128.load(sums, 16), s1), 16);
     addTo(sums + 128, q);
     rows -= group;
   }
 }
 
-/** `y = epilogue((x - mu) * a + b)` for whole strips; `residual` and `bits` are 0 where there are none. */
+/** `y = epilogue((x - mu) * a + b)` for `rows` rows of whole strips; `residual` and `bits` are 0 where there are none. */
 // @ts-ignore: decorator
 @inline function affine(
-  withResidual: bool, withRelu: bool,
-  x: usize, y: usize, rows: usize, stride: usize, strips: usize, coefficients: usize,
-  residual: usize, bits: usize, bitStride: usize,
+  withResidual: bool, withRelu: bool, x: usize, y: usize, rows: usize, stride: usize, strips: usize, record: usize,
+  plane: usize, residual: usize, bits: usize, bitStride: usize,
 ): void {
-  for (let strip: usize = 0; strip < strips; strip++) {
-    const m0 = v128.load(coefficients, AFFINE.MU);
-    const a0 = v128.load(coefficients, AFFINE.A);
-    const b0 = v128.load(coefficients, AFFINE.B);
-    const m1 = v128.load(coefficients, AFFINE.BYTES + AFFINE.MU);
-    const a1 = v128.load(coefficients, AFFINE.BYTES + AFFINE.A);
-    const b1 = v128.load(coefficients, AFFINE.BYTES + AFFINE.B);
-    const m2 = v128.load(coefficients, 2 * AFFINE.BYTES + AFFINE.MU);
-    const a2 = v128.load(coefficients, 2 * AFFINE.BYTES + AFFINE.A);
-    const b2 = v128.load(coefficients, 2 * AFFINE.BYTES + AFFINE.B);
-    const m3 = v128.load(coefficients, 3 * AFFINE.BYTES + AFFINE.MU);
-    const a3 = v128.load(coefficients, 3 * AFFINE.BYTES + AFFINE.A);
-    const b3 = v128.load(coefficients, 3 * AFFINE.BYTES + AFFINE.B);
+  for (; strips > 0; strips--) {
+    const scaled = record + plane;
+    const shifted = scaled + plane;
+    const m0 = v128.load(record);
+    const a0 = v128.load(scaled);
+    const b0 = v128.load(shifted);
+    const m1 = v128.load(record, 16);
+    const a1 = v128.load(scaled, 16);
+    const b1 = v128.load(shifted, 16);
+    const m2 = v128.load(record, 32);
+    const a2 = v128.load(scaled, 32);
+    const b2 = v128.load(shifted, 32);
+    const m3 = v128.load(record, 48);
+    const a3 = v128.load(scaled, 48);
+    const b3 = v128.load(shifted, 48);
     let from = x;
     let to = y;
     let add = residual;
@@ -167,35 +191,35 @@ export function momentsLanes(
     }
     x += STRIP_BYTES;
     y += STRIP_BYTES;
-    coefficients += 4 * AFFINE.BYTES;
+    record += STRIP_BYTES;
     if (withResidual) residual += STRIP_BYTES;
     if (withRelu) bits += 4;
   }
 }
 
 export function affineStrips(
-  x: usize, y: usize, rows: usize, stride: usize, strips: usize, coefficients: usize,
-  residual: usize, bits: usize, bitStride: usize,
+  x: usize, y: usize, rows: usize, stride: usize, strips: usize, record: usize, plane: usize, residual: usize,
+  bits: usize, bitStride: usize,
 ): void {
   if (residual) {
-    if (bits) affine(true, true, x, y, rows, stride, strips, coefficients, residual, bits, bitStride);
-    else affine(true, false, x, y, rows, stride, strips, coefficients, residual, 0, 0);
-  } else if (bits) affine(false, true, x, y, rows, stride, strips, coefficients, 0, bits, bitStride);
-  else affine(false, false, x, y, rows, stride, strips, coefficients, 0, 0, 0);
+    if (bits) affine(true, true, x, y, rows, stride, strips, record, plane, residual, bits, bitStride);
+    else affine(true, false, x, y, rows, stride, strips, record, plane, residual, 0, 0);
+  } else if (bits) affine(false, true, x, y, rows, stride, strips, record, plane, 0, bits, bitStride);
+  else affine(false, false, x, y, rows, stride, strips, record, plane, 0, 0, 0);
 }
 
-/** The same for `lanes` columns, with the mean's low half and the scales. */
+/** The same for `lanes` columns and any number of rows, with the mean's low half and the scales. */
 export function affineLanes(
-  x: usize, y: usize, rows: usize, stride: usize, lanes: usize, coefficients: usize,
+  x: usize, y: usize, rows: usize, stride: usize, lanes: usize, record: usize, plane: usize,
   residual: usize, bits: usize, bitStride: usize,
 ): void {
   const zero = f32x4.splat(0);
-  const mu = v128.load(coefficients, AFFINE.MU);
-  const a = v128.load(coefficients, AFFINE.A);
-  const b = v128.load(coefficients, AFFINE.B);
-  const muLow = v128.load(coefficients, AFFINE.MU_LOW);
-  const scale = v128.load(coefficients, AFFINE.SCALE);
-  const out = v128.load(coefficients, AFFINE.OUT);
+  const mu = v128.load(record + AFFINE.MU * plane);
+  const a = v128.load(record + AFFINE.A * plane);
+  const b = v128.load(record + AFFINE.B * plane);
+  const muLow = v128.load(record + AFFINE.MU_LOW * plane);
+  const scale = v128.load(record + AFFINE.SCALE * plane);
+  const out = v128.load(record + AFFINE.OUT * plane);
   for (; rows > 0; rows--) {
     const d = f32x4.sub(f32x4.sub(f32x4.mul(loadLanes(x, lanes, zero), scale), mu), muLow);
     let v = f32x4.mul(madd(d, a, b), out);
@@ -214,70 +238,108 @@ export function affineLanes(
   }
 }
 
-/** Adds `sum(dy)` and `sum(dy * (x - mu))` of up to TILE rows to each strip's sums. */
+/** A vector of dy in one row, as ReLU let it through. */
+// @ts-ignore: decorator
+@inline function through(masked: bool, dy: usize, bit: usize): v128 {
+  const g = v128.load(dy);
+  return masked ? keep(g, load<u8>(bit)) : g;
+}
+
+/** Adds `sum(dy)` and `sum(dy * (x - mu))` of `groups` (up to TILE / 4) groups of four rows to each strip's sums. */
 // @ts-ignore: decorator
 @inline function dots(
   masked: bool,
-  x: usize, dy: usize, rows: usize, stride: usize, strips: usize, coefficients: usize, sums: usize,
+  x: usize, dy: usize, groups: usize, stride: usize, strips: usize, record: usize, sums: usize,
   bits: usize, bitStride: usize,
 ): void {
-  const vectors = strips << 2;
-  for (let vector: usize = 0; vector < vectors; vector++) {
-    const mu = v128.load(coefficients, GRADIENT.MU);
-    let s = f32x4.splat(0);
-    let t = f32x4.splat(0);
-    let at = x;
-    let from = dy;
-    let bit = bits;
-    let row = rows;
-    for (; row >= 4; row -= 4) {
-      let g0 = v128.load(from);
-      let g1 = v128.load(from + stride);
-      let g2 = v128.load(from + 2 * stride);
-      let g3 = v128.load(from + 3 * stride);
-      if (masked) {
-        g0 = keep(g0, load<u8>(bit));
-        g1 = keep(g1, load<u8>(bit + bitStride));
-        g2 = keep(g2, load<u8>(bit + 2 * bitStride));
-        g3 = keep(g3, load<u8>(bit + 3 * bitStride));
-        bit += bitStride << 2;
-      }
-      s = f32x4.add(s, sum4(g0, g1, g2, g3));
-      const d0 = f32x4.sub(v128.load(at), mu);
-      const d1 = f32x4.sub(v128.load(at + stride), mu);
-      const d2 = f32x4.sub(v128.load(at + 2 * stride), mu);
-      const d3 = f32x4.sub(v128.load(at + 3 * stride), mu);
-      t = f32x4.add(t, dot4(g0, d0, g1, d1, g2, d2, g3, d3));
-      at += stride << 2;
-      from += stride << 2;
+  for (; strips > 0; strips--) {
+    let s0 = f32x4.splat(0);
+    let s1 = f32x4.splat(0);
+    let s2 = f32x4.splat(0);
+    let s3 = f32x4.splat(0);
+    let t0 = f32x4.splat(0);
+    let t1 = f32x4.splat(0);
+    let t2 = f32x4.splat(0);
+    let t3 = f32x4.splat(0);
+    let x0 = x;
+    let g0 = dy;
+    let b0 = bits;
+    for (let group = groups; group > 0; group--) {
+      const x1 = x0 + stride;
+      const x2 = x1 + stride;
+      const x3 = x2 + stride;
+      const g1 = g0 + stride;
+      const g2 = g1 + stride;
+      const g3 = g2 + stride;
+      const b1 = b0 + bitStride;
+      const b2 = b1 + bitStride;
+      const b3 = b2 + bitStride;
+      let m = v128.load(record);
+      let a = through(masked, g0, b0);
+      let b = through(masked, g1, b1);
+      let c = through(masked, g2, b2);
+      let d = through(masked, g3, b3);
+      s0 = f32x4.add(s0, sum4(a, b, c, d));
+      t0 = f32x4.add(t0, dot4(
+        a, f32x4.sub(v128.load(x0), m), b, f32x4.sub(v128.load(x1), m),
+        c, f32x4.sub(v128.load(x2), m), d, f32x4.sub(v128.load(x3), m),
+      ));
+      m = v128.load(record, 16);
+      a = through(masked, g0 + 16, b0 + 1);
+      b = through(masked, g1 + 16, b1 + 1);
+      c = through(masked, g2 + 16, b2 + 1);
+      d = through(masked, g3 + 16, b3 + 1);
+      s1 = f32x4.add(s1, sum4(a, b, c, d));
+      t1 = f32x4.add(t1, dot4(
+        a, f32x4.sub(v128.load(x0, 16), m), b, f32x4.sub(v128.load(x1, 16), m),
+        c, f32x4.sub(v128.load(x2, 16), m), d, f32x4.sub(v128.load(x3, 16), m),
+      ));
+      m = v128.load(record, 32);
+      a = through(masked, g0 + 32, b0 + 2);
+      b = through(masked, g1 + 32, b1 + 2);
+      c = through(masked, g2 + 32, b2 + 2);
+      d = through(masked, g3 + 32, b3 + 2);
+      s2 = f32x4.add(s2, sum4(a, b, c, d));
+      t2 = f32x4.add(t2, dot4(
+        a, f32x4.sub(v128.load(x0, 32), m), b, f32x4.sub(v128.load(x1, 32), m),
+        c, f32x4.sub(v128.load(x2, 32), m), d, f32x4.sub(v128.load(x3, 32), m),
+      ));
+      m = v128.load(record, 48);
+      a = through(masked, g0 + 48, b0 + 3);
+      b = through(masked, g1 + 48, b1 + 3);
+      c = through(masked, g2 + 48, b2 + 3);
+      d = through(masked, g3 + 48, b3 + 3);
+      s3 = f32x4.add(s3, sum4(a, b, c, d));
+      t3 = f32x4.add(t3, dot4(
+        a, f32x4.sub(v128.load(x0, 48), m), b, f32x4.sub(v128.load(x1, 48), m),
+        c, f32x4.sub(v128.load(x2, 48), m), d, f32x4.sub(v128.load(x3, 48), m),
+      ));
+      x0 = x3 + stride;
+      g0 = g3 + stride;
+      if (masked) b0 = b3 + bitStride;
     }
-    for (; row > 0; row--) {
-      let g = v128.load(from);
-      if (masked) {
-        g = keep(g, load<u8>(bit));
-        bit += bitStride;
-      }
-      s = f32x4.add(s, g);
-      t = madd(g, f32x4.sub(v128.load(at), mu), t);
-      at += stride;
-      from += stride;
-    }
-    addTo(sums, s);
-    addTo(sums + 128, t);
-    x += 16;
-    dy += 16;
-    coefficients += GRADIENT.BYTES;
-    sums += (vector & 3) == 3 ? SUMS_BYTES - 96 : 32;
-    if (masked) bits++;
+    addTo(sums, s0);
+    addTo(sums + 32, s1);
+    addTo(sums + 64, s2);
+    addTo(sums + 96, s3);
+    addTo(sums + 128, t0);
+    addTo(sums + 160, t1);
+    addTo(sums + 192, t2);
+    addTo(sums + 224, t3);
+    x += STRIP_BYTES;
+    dy += STRIP_BYTES;
+    sums += SUMS_BYTES;
+    record += STRIP_BYTES;
+    if (masked) bits += 4;
   }
 }
 
 export function dotsStrips(
-  x: usize, dy: usize, rows: usize, stride: usize, strips: usize, coefficients: usize, sums: usize,
+  x: usize, dy: usize, groups: usize, stride: usize, strips: usize, record: usize, sums: usize,
   bits: usize, bitStride: usize,
 ): void {
-  if (bits) dots(true, x, dy, rows, stride, strips, coefficients, sums, bits, bitStride);
-  else dots(false, x, dy, rows, stride, strips, coefficients, sums, 0, 0);
+  if (bits) dots(true, x, dy, groups, stride, strips, record, sums, bits, bitStride);
+  else dots(false, x, dy, groups, stride, strips, record, sums, 0, 0);
 }
 
 /** The same for `lanes` columns and any number of rows, of `x * scale` and `dy * dyScale`. */
@@ -308,40 +370,41 @@ export function dotsLanes(
 }
 
 /**
- * `dx = p * dy + (q * (x - mu) + r)` for whole strips, two vectors at a time (eight coefficients in registers);
- * `frozen` leaves x unread: `dx = p * dy`.
+ * `dx = p * dy + (q * (x - mu) + r)` for `rows` rows of whole strips, half a strip at a time: eight coefficients in
+ * registers. `frozen` leaves x unread: `dx = p * dy`.
  */
 // @ts-ignore: decorator
 @inline function gradient(
   masked: bool, frozen: bool,
-  x: usize, dy: usize, dx: usize, rows: usize, stride: usize, strips: usize, coefficients: usize,
+  x: usize, dy: usize, dx: usize, rows: usize, stride: usize, strips: usize, record: usize, plane: usize,
   dresidual: usize, bits: usize, bitStride: usize,
 ): void {
   for (let half = strips << 1; half > 0; half--) {
-    const m0 = v128.load(coefficients, GRADIENT.MU);
-    const p0 = v128.load(coefficients, GRADIENT.P);
-    const q0 = v128.load(coefficients, GRADIENT.Q);
-    const r0 = v128.load(coefficients, GRADIENT.R);
-    const m1 = v128.load(coefficients, GRADIENT.BYTES + GRADIENT.MU);
-    const p1 = v128.load(coefficients, GRADIENT.BYTES + GRADIENT.P);
-    const q1 = v128.load(coefficients, GRADIENT.BYTES + GRADIENT.Q);
-    const r1 = v128.load(coefficients, GRADIENT.BYTES + GRADIENT.R);
+    const ps = record + GRADIENT.P * plane;
+    const qs = record + GRADIENT.Q * plane;
+    const rs = record + GRADIENT.R * plane;
+    const m0 = v128.load(record);
+    const p0 = v128.load(ps);
+    const q0 = v128.load(qs);
+    const r0 = v128.load(rs);
+    const m1 = v128.load(record, 16);
+    const p1 = v128.load(ps, 16);
+    const q1 = v128.load(qs, 16);
+    const r1 = v128.load(rs, 16);
     let at = x;
     let from = dy;
     let to = dx;
     let bit = bits;
-    let through = dresidual;
+    let add = dresidual;
     for (let row = rows; row > 0; row--) {
-      let g0 = v128.load(from);
-      let g1 = v128.load(from, 16);
+      const g0 = through(masked, from, bit);
+      const g1 = through(masked, from + 16, bit + 1);
       if (masked) {
-        g0 = keep(g0, load<u8>(bit));
-        g1 = keep(g1, load<u8>(bit, 1));
         bit += bitStride;
-        if (through) {
-          v128.store(through, g0);
-          v128.store(through, g1, 16);
-          through += stride;
+        if (add) {
+          v128.store(add, g0);
+          v128.store(add, g1, 16);
+          add += stride;
         }
       }
       if (frozen) {
@@ -358,7 +421,7 @@ export function dotsLanes(
     x += 32;
     dy += 32;
     dx += 32;
-    coefficients += 2 * GRADIENT.BYTES;
+    record += 32;
     if (masked) {
       bits += 2;
       if (dresidual) dresidual += 32;
@@ -368,30 +431,30 @@ export function dotsLanes(
 
 export function gradientStrips(
   frozen: bool,
-  x: usize, dy: usize, dx: usize, rows: usize, stride: usize, strips: usize, coefficients: usize,
+  x: usize, dy: usize, dx: usize, rows: usize, stride: usize, strips: usize, record: usize, plane: usize,
   dresidual: usize, bits: usize, bitStride: usize,
 ): void {
-  if (frozen) {
-    if (bits) gradient(true, true, 0, dy, dx, rows, stride, strips, coefficients, dresidual, bits, bitStride);
-    else gradient(false, true, 0, dy, dx, rows, stride, strips, coefficients, 0, 0, 0);
-  } else if (bits) gradient(true, false, x, dy, dx, rows, stride, strips, coefficients, dresidual, bits, bitStride);
-  else gradient(false, false, x, dy, dx, rows, stride, strips, coefficients, 0, 0, 0);
+  if (bits) {
+    if (frozen) gradient(true, true, 0, dy, dx, rows, stride, strips, record, plane, dresidual, bits, bitStride);
+    else gradient(true, false, x, dy, dx, rows, stride, strips, record, plane, dresidual, bits, bitStride);
+  } else if (frozen) gradient(false, true, 0, dy, dx, rows, stride, strips, record, plane, 0, 0, 0);
+  else gradient(false, false, x, dy, dx, rows, stride, strips, record, plane, 0, 0, 0);
 }
 
-/** The same for `lanes` columns, with the scales. */
+/** The same for `lanes` columns and any number of rows, with the scales. */
 export function gradientLanes(
   frozen: bool,
-  x: usize, dy: usize, dx: usize, rows: usize, stride: usize, lanes: usize, coefficients: usize,
+  x: usize, dy: usize, dx: usize, rows: usize, stride: usize, lanes: usize, record: usize, plane: usize,
   dresidual: usize, bits: usize, bitStride: usize,
 ): void {
   const zero = f32x4.splat(0);
-  const mu = v128.load(coefficients, GRADIENT.MU);
-  const p = v128.load(coefficients, GRADIENT.P);
-  const q = v128.load(coefficients, GRADIENT.Q);
-  const r = v128.load(coefficients, GRADIENT.R);
-  const scale = v128.load(coefficients, GRADIENT.SCALE);
-  const dyScale = v128.load(coefficients, GRADIENT.DY_SCALE);
-  const out = v128.load(coefficients, GRADIENT.OUT);
+  const mu = v128.load(record + GRADIENT.MU * plane);
+  const p = v128.load(record + GRADIENT.P * plane);
+  const q = v128.load(record + GRADIENT.Q * plane);
+  const r = v128.load(record + GRADIENT.R * plane);
+  const scale = v128.load(record + GRADIENT.SCALE * plane);
+  const dyScale = v128.load(record + GRADIENT.DY_SCALE * plane);
+  const out = v128.load(record + GRADIENT.OUT * plane);
   for (; rows > 0; rows--) {
     let g = loadLanes(dy, lanes, zero);
     if (bits) {

@@ -80,9 +80,9 @@ export function momentsRun(x: usize, length: usize, pivot: f32, scale: f32, sums
 @inline function affine(
   withResidual: bool, withRelu: bool, x: usize, y: usize, steps: usize, record: usize, residual: usize, bits: usize,
 ): void {
-  const mu = v128.load32_splat(record, AFFINE.MU);
-  const a = v128.load32_splat(record, AFFINE.A);
-  const b = v128.load32_splat(record, AFFINE.B);
+  const mu = v128.load32_splat(record, AFFINE.MU * 16);
+  const a = v128.load32_splat(record, AFFINE.A * 16);
+  const b = v128.load32_splat(record, AFFINE.B * 16);
   for (; steps > 0; steps--) {
     let y0 = madd(f32x4.sub(v128.load(x), mu), a, b);
     let y1 = madd(f32x4.sub(v128.load(x, 16), mu), a, b);
@@ -131,12 +131,12 @@ export function affineRun(
     if (bits) bits += done >> 2;
   }
   const zero = f32x4.splat(0);
-  const mu = v128.load32_splat(record, AFFINE.MU);
-  const a = v128.load32_splat(record, AFFINE.A);
-  const b = v128.load32_splat(record, AFFINE.B);
-  const muLow = v128.load32_splat(record, AFFINE.MU_LOW);
-  const scale = v128.load32_splat(record, AFFINE.SCALE);
-  const out = v128.load32_splat(record, AFFINE.OUT);
+  const mu = v128.load32_splat(record, AFFINE.MU * 16);
+  const a = v128.load32_splat(record, AFFINE.A * 16);
+  const b = v128.load32_splat(record, AFFINE.B * 16);
+  const muLow = v128.load32_splat(record, AFFINE.MU_LOW * 16);
+  const scale = v128.load32_splat(record, AFFINE.SCALE * 16);
+  const out = v128.load32_splat(record, AFFINE.OUT * 16);
   while (length > 0) {
     const n = min<usize>(length, 4);
     const d = f32x4.sub(f32x4.sub(f32x4.mul(loadLanes(x, n, zero), scale), mu), muLow);
@@ -163,7 +163,7 @@ export function dotsRun(
   bits: usize,
 ): void {
   const zero = f32x4.splat(0);
-  const mu = f32x4.mul(v128.load32_splat(record, GRADIENT.MU), f32x4.splat(xScale));
+  const mu = f32x4.mul(v128.load32_splat(record, GRADIENT.MU * 16), f32x4.splat(xScale));
   let total = load<f64>(sums);
   let dots = load<f64>(sums, 8);
   let steps: usize = careful ? 0 : length / STEP;
@@ -205,7 +205,7 @@ export function dotsRun(
     total += sum(f32x4.add(f32x4.add(s0, s1), f32x4.add(s2, s3)));
     dots += sum(f32x4.add(f32x4.add(t0, t1), f32x4.add(t2, t3)));
   }
-  const scale = f32x4.mul(v128.load32_splat(record, GRADIENT.SCALE), f32x4.splat(xScale));
+  const scale = f32x4.mul(v128.load32_splat(record, GRADIENT.SCALE * 16), f32x4.splat(xScale));
   const by = f32x4.splat(dyScale);
   while (length > 0) {
     let s = zero;
@@ -237,10 +237,10 @@ export function gradientRun(
   careful: bool, frozen: bool, x: usize, dy: usize, dx: usize, length: usize, record: usize, dresidual: usize, bits: usize,
 ): void {
   const zero = f32x4.splat(0);
-  const mu = v128.load32_splat(record, GRADIENT.MU);
-  const p = v128.load32_splat(record, GRADIENT.P);
-  const q = v128.load32_splat(record, GRADIENT.Q);
-  const r = v128.load32_splat(record, GRADIENT.R);
+  const mu = v128.load32_splat(record, GRADIENT.MU * 16);
+  const p = v128.load32_splat(record, GRADIENT.P * 16);
+  const q = v128.load32_splat(record, GRADIENT.Q * 16);
+  const r = v128.load32_splat(record, GRADIENT.R * 16);
   let steps: usize = careful || bits || frozen ? 0 : length / STEP;
   length -= steps * STEP;
   for (; steps > 0; steps--) {
@@ -256,9 +256,9 @@ export function gradientRun(
     dy += 4 * STEP;
     dx += 4 * STEP;
   }
-  const scale = v128.load32_splat(record, GRADIENT.SCALE);
-  const by = v128.load32_splat(record, GRADIENT.DY_SCALE);
-  const out = v128.load32_splat(record, GRADIENT.OUT);
+  const scale = v128.load32_splat(record, GRADIENT.SCALE * 16);
+  const by = v128.load32_splat(record, GRADIENT.DY_SCALE * 16);
+  const out = v128.load32_splat(record, GRADIENT.OUT * 16);
   while (length > 0) {
     const n = min<usize>(length, 4);
     let g = loadLanes(dy, n, zero);
