@@ -3,6 +3,7 @@ import { beforeAll, describe, expect, test } from "vitest";
 import { type Library, load, normals } from "./cases.js";
 import { compare, expectHolds } from "./contract.js";
 import * as reference from "./reference.js";
+import { naming } from "./refusal.js";
 
 let library: Library;
 beforeAll(async () => {
@@ -109,12 +110,8 @@ describe.each(["SGD", "AdamW"] as const)("%s", (kind) => {
     expect(pair.map(({ data }) => data)).toEqual(alone.map(({ data }) => data));
   });
 
-  test("does nothing with no parameters", () => {
-    const optimizer = make([]);
-    expect(() => {
-      optimizer.step();
-      optimizer.zeroGrad();
-    }).not.toThrow();
+  test("refuses to optimize nothing, as PyTorch does", () => {
+    expect(() => make([])).toThrow(naming(kind, "parameters"));
   });
 
   test("trains gamma and beta of a layer towards a target", () => {
