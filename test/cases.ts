@@ -131,6 +131,10 @@ export const hostileInputs: readonly Input[] = [
     value: ({ random, position }) => (position === 0 ? -1e30 : normal(random)),
   },
   {
+    name: "an outlier in the first row whose square float32 cannot hold",
+    value: ({ random, position }) => (position === 0 ? 1.93e19 : -2e15 + 1e14 * normal(random)),
+  },
+  {
     name: "an outlier in the first row, far from the others' mean",
     value: ({ random, position }) => (position === 0 ? -3e5 : 1e5 + normal(random)),
   },

@@ -28,6 +28,7 @@ import {
   varianceVerdict,
   yVerdict,
 } from "./contract.js";
+import { setRunning } from "./judge.js";
 import type { Geometry } from "./reference.js";
 import * as reference from "./reference.js";
 
@@ -64,6 +65,7 @@ function anySubject(random: Random): Subject {
     ...(family === "group" && { groups: pick(random, ...divisors) }),
     affine: { gamma: random() < 0.7, beta: random() < 0.7 && family !== "rms" },
     eps: pick(random, undefined, undefined, 1e-3, 0),
+    activation: random() < 0.2 ? "relu" : undefined,
   };
 }
 
@@ -110,6 +112,19 @@ function anyGradient(geometry: Geometry, rstd: Float64Array, random: Random): Fl
   return dy.map((value) => value * scale);
 }
 
+/** BatchNorm's mask, residual and evaluation mode, sometimes. */
+function anyExtras({ family, shape, layout }: Subject, { size }: Geometry, random: Random) {
+  if (family !== "batch") return { mask: undefined, residual: undefined, frozen: false };
+  const rows = size / (layout === "channels-first" ? shape[1]! : shape.at(-1)!);
+  const share = random();
+  const mask = Uint8Array.from({ length: rows }, (_, i) => (i < 2 || random() < share ? 1 : 0));
+  return {
+    mask: random() < 0.2 ? mask : undefined,
+    residual: random() < 0.2 ? Float32Array.from({ length: size }, () => normal(random)) : undefined,
+    frozen: random() < 0.2,
+  };
+}
+
 function* verdicts(library: Library, seed: number): Generator<[Verdict, string]> {
   const random = seeded(seed);
   const subject = anySubject(random);
@@ -118,19 +133,33 @@ function* verdicts(library: Library, seed: number): Generator<[Verdict, string]>
   const centered = isCentered(subject.family);
   const context = `seed ${seed}: ${label(subject)}`;
   const x = anyValues(geometry, random, 30);
-  const statistics = reference.statistics(x, geometry, { eps, centered });
   const layer = build(library, subject);
   const gamma = layer.gamma?.data.slice();
   const beta = layer.beta?.data.slice();
-  const y = layer.forward(x, [...subject.shape]);
-  yield [yVerdict(y, reference.forward(x, geometry, statistics, { gamma, beta }), geometry, gamma), context];
-  if (layer instanceof library.BatchNorm) {
+  const { activation } = subject;
+  const { mask, residual, frozen } = anyExtras(subject, geometry, random);
+  const include = mask && reference.included(subject.shape, subject.layout!, mask);
+  const batch = reference.statistics(x, geometry, { eps, centered, include });
+  const statistics = frozen ? setRunning(layer as InstanceType<Library["BatchNorm"]>, batch, eps) : batch;
+  if (frozen) layer.eval();
+
+  const options = { shape: [...subject.shape], ...(mask && { mask }), ...(residual && { residual }) };
+  const y = layer.forward(x, options);
+  const wantY = reference.forward(x, geometry, statistics, { gamma, beta, residual, activation });
+  yield [yVerdict(y, wantY, geometry, gamma), context];
+  if (layer instanceof library.BatchNorm && !frozen) {
     yield [meanVerdict(layer.batchMean!, statistics), context];
     yield [varianceVerdict(layer.batchVar!, statistics, eps), context];
   }
   if (statistics.rstd.every(Number.isFinite)) {
     const dy = anyGradient(geometry, statistics.rstd, random);
-    const want = reference.backward(x, dy, geometry, statistics, { gamma, centered });
+    const want = reference.backward(x, dy, geometry, statistics, {
+      gamma,
+      centered,
+      include,
+      statistics: frozen ? "fixed" : "batch",
+      activated: activation && y,
+    });
     const dx = layer.backward(dy);
     yield [dxVerdict(dx, x, want, geometry, statistics), context];
     if (layer.gamma) yield [dgammaVerdict(layer.gamma.grad, want), context];

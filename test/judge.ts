@@ -78,7 +78,7 @@ export function judge(library: Library, trial: Trial): Result {
 }
 
 /** Gives the layer running statistics near the batch's own, and returns what it now holds. */
-function setRunning(
+export function setRunning(
   layer: InstanceType<Library["BatchNorm"]>,
   { mean, variance }: Statistics,
   eps: number,
