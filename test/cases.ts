@@ -281,18 +281,21 @@ export function build(library: Library, subject: Subject) {
   return layer;
 }
 
-/** The subject's geometry, and whether its statistics are about the mean. */
 export function geometryOf(subject: Subject): Geometry {
   return reference.describe(subject);
 }
 
+/** Whether its statistics are about the mean. */
 export const isCentered = (family: Family) => family !== "rms";
 
-export function statisticsOf(subject: Subject, x: Float32Array, geometry: Geometry): Statistics {
-  return reference.statistics(x, geometry, {
-    eps: subject.eps ?? defaultEps(subject.family),
-    centered: isCentered(subject.family),
-  });
+export function statisticsOf(
+  { family, shape, layout = "channels-last", eps = defaultEps(family) }: Subject,
+  x: Float32Array,
+  geometry: Geometry,
+  mask?: Uint8Array,
+): Statistics {
+  const include = mask && reference.included(shape, layout, mask);
+  return reference.statistics(x, geometry, { eps, centered: isCentered(family), include });
 }
 
 /** What to call a subject where an error names it. */
