@@ -21,7 +21,7 @@ import type { Geometry } from "./reference.js";
 
 const seconds = Number(process.env.FUZZ ?? 0);
 const firstSeed = Number(process.env.SEED ?? (seconds ? Date.now() % 1e9 : 1));
-const shortRuns = 400;
+const shortRuns = 120;
 
 const pick = <T>(random: Random, ...options: T[]): T => options[Math.floor(random() * options.length)]!;
 /** Log-uniform: small counts as often as large ones. */
