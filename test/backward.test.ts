@@ -2,11 +2,9 @@ import { beforeAll, describe, expect, test } from "vitest";
 import {
   build,
   defaultEps,
-  edgeShapes,
   fill,
   geometryOf,
   hostileInputs,
-  imageShapes,
   isCentered,
   type Library,
   label,
@@ -14,14 +12,12 @@ import {
   nonFiniteInput,
   normals,
   plain,
-  presences,
-  type Subject,
   subjectsOfEveryFamily,
-  tailShapes,
   variants,
 } from "./cases.js";
 import { gradientFor, judge } from "./judge.js";
 import * as reference from "./reference.js";
+import { hostile, ordinary, trialOf } from "./trials.js";
 
 describe.each(variants)("backward, %s", (variant) => {
   let library: Library;
@@ -29,70 +25,12 @@ describe.each(variants)("backward, %s", (variant) => {
     library = await load(variant);
   });
 
-  const both = (subject: Subject, mode: "train" | "eval" = "train") => {
-    const geometry = geometryOf(subject);
-    return judge(library, { subject, x: fill(plain, geometry), dy: gradientFor(geometry), mode });
-  };
-
-  describe.each(presences)("gamma $gamma, beta $beta", (affine) => {
-    test("batch norm over every tail and edge, training and frozen", () => {
-      for (const shape of [...tailShapes, ...edgeShapes]) {
-        if (shape[0] > 1) both({ family: "batch", shape, affine });
-        both({ family: "batch", shape, affine }, "eval");
-      }
-    });
-
-    test("every family and layout over every tail", () => {
-      for (const [rows, columns] of tailShapes) {
-        for (const subject of subjectsOfEveryFamily(rows + 1, columns)) {
-          if (subject.family !== "rms" || !affine.beta) both({ ...subject, affine });
-        }
-      }
-    });
-
-    test("every family and layout around the unrolled widths", () => {
-      for (const [rows, columns] of edgeShapes.filter(([rows, columns]) => rows * columns < 5000)) {
-        for (const subject of subjectsOfEveryFamily(rows, columns)) {
-          if (subject.family !== "rms" || !affine.beta) both({ ...subject, affine });
-        }
-      }
-    });
-  });
-
-  test.each(imageShapes)("images: $name", ({ n, spatial, channels }) => {
-    const last = [n, ...spatial, channels];
-    const first = [n, channels, ...spatial];
-    for (const mode of ["train", "eval"] as const) {
-      both({ family: "batch", layout: "channels-last", shape: last }, mode);
-      both({ family: "batch", layout: "channels-first", shape: first }, mode);
-    }
-    both({ family: "group", layout: "channels-last", groups: 2, shape: last });
-    both({ family: "group", layout: "channels-first", groups: 2, shape: first });
-    if (spatial.some((size) => size > 1)) {
-      both({ family: "instance", layout: "channels-last", shape: last });
-      both({ family: "instance", layout: "channels-first", shape: first });
-    }
-    both({ family: "layer", shape: last });
-    both({ family: "layer", shape: first, trailing: 1 + spatial.length });
-    both({ family: "rms", shape: last });
+  test.each(ordinary)("$name", ({ entries }) => {
+    for (const entry of entries) judge(library, trialOf(entry));
   });
 
   test.each(hostileInputs)("hostile: $name", (input) => {
-    for (const [rows, columns] of [
-      [9, 5],
-      [66, 16],
-      [515, 9],
-      [3, 67],
-    ] as const) {
-      for (const family of subjectsOfEveryFamily(rows, columns)) {
-        const subject = { ...family, eps: input.eps };
-        const geometry = geometryOf(subject);
-        const x = fill(input, geometry);
-        const dy = gradientFor(geometry, input.dyScale);
-        judge(library, { subject, x, dy, name: input.name });
-        if (family.family === "batch") judge(library, { subject, x, dy, name: input.name, mode: "eval" });
-      }
-    }
+    for (const trial of hostile(input)) judge(library, trial);
   });
 
   test.each([
@@ -183,9 +121,15 @@ describe.each(variants)("backward, %s", (variant) => {
       const pairs = [
         ["dx", dx, reference.centralDifferences((values) => y({ x: values }), x, dy, 1e-5)],
         ["dgamma", layer.gamma!.grad, reference.centralDifferences((v) => y({ gamma: v }), gamma, dy, 1e-3)],
-        beta
-          ? ["dbeta", layer.beta!.grad, reference.centralDifferences((v) => y({ beta: v }), beta, dy, 1e-3)]
-          : ["nothing", [], []],
+        ...(beta
+          ? [
+              [
+                "dbeta",
+                layer.beta!.grad,
+                reference.centralDifferences((v) => y({ beta: v }), beta, dy, 1e-3),
+              ] as const,
+            ]
+          : []),
       ] as const;
       for (const [name, got, want] of pairs) {
         for (let i = 0; i < want.length; i++) {

@@ -131,6 +131,10 @@ export const hostileInputs: readonly Input[] = [
     value: ({ random, position }) => (position === 0 ? -1e30 : normal(random)),
   },
   {
+    name: "an outlier in the first row whose square float32 cannot hold",
+    value: ({ random, position }) => (position === 0 ? 1.93e19 : -2e15 + 1e14 * normal(random)),
+  },
+  {
     name: "an outlier in the first row, far from the others' mean",
     value: ({ random, position }) => (position === 0 ? -3e5 : 1e5 + normal(random)),
   },
@@ -277,18 +281,21 @@ export function build(library: Library, subject: Subject) {
   return layer;
 }
 
-/** The subject's geometry, and whether its statistics are about the mean. */
 export function geometryOf(subject: Subject): Geometry {
   return reference.describe(subject);
 }
 
+/** Whether its statistics are about the mean. */
 export const isCentered = (family: Family) => family !== "rms";
 
-export function statisticsOf(subject: Subject, x: Float32Array, geometry: Geometry): Statistics {
-  return reference.statistics(x, geometry, {
-    eps: subject.eps ?? defaultEps(subject.family),
-    centered: isCentered(subject.family),
-  });
+export function statisticsOf(
+  { family, shape, layout = "channels-last", eps = defaultEps(family) }: Subject,
+  x: Float32Array,
+  geometry: Geometry,
+  mask?: Uint8Array,
+): Statistics {
+  const include = mask && reference.included(shape, layout, mask);
+  return reference.statistics(x, geometry, { eps, centered: isCentered(family), include });
 }
 
 /** What to call a subject where an error names it. */

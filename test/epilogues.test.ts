@@ -107,15 +107,20 @@ describe.each(variants)("epilogues, %s", (variant) => {
     }
   });
 
-  test("a mask and hostile inputs", () => {
-    for (const input of hostileInputs) {
-      for (const base of largerSubjects) {
-        const subject = { ...base, eps: input.eps };
-        const geometry = geometryOf(subject);
-        const mask = maskFor(rowsOf(subject));
-        const dy = gradientFor(geometry, input.dyScale);
-        judge(library, { subject, x: fill(input, geometry), dy, mask, name: input.name });
-      }
+  test.each(hostileInputs)("every epilogue on a hostile input: $name", (input) => {
+    const subjects: Subject[] = [
+      ...largerSubjects,
+      { family: "batch", layout: "channels-last", shape: [600, 9] },
+      { family: "batch", layout: "channels-first", shape: [2, 9, 300] },
+    ];
+    for (const base of subjects) {
+      const subject = { ...base, eps: input.eps };
+      const geometry = geometryOf(subject);
+      const mask = maskFor(rowsOf(subject));
+      const trial = { x: fill(input, geometry), dy: gradientFor(geometry, input.dyScale), name: input.name };
+      judge(library, { ...trial, subject, mask });
+      judge(library, { ...trial, subject: { ...subject, activation: "relu" } });
+      judge(library, { ...trial, subject: { ...subject, activation: "relu" }, mask });
     }
   });
 

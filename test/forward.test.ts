@@ -2,24 +2,19 @@ import { beforeAll, describe, expect, test } from "vitest";
 import {
   build,
   constants,
-  edgeShapes,
   fill,
   geometryOf,
   hostileInputs,
-  imageShapes,
   type Library,
   label,
   load,
   nonFiniteInput,
   normals,
-  plain,
-  presences,
-  type Subject,
   subjectsOfEveryFamily,
-  tailShapes,
   variants,
 } from "./cases.js";
 import { judge } from "./judge.js";
+import { hostile, ordinary, trialOf } from "./trials.js";
 
 describe.each(variants)("forward, %s", (variant) => {
   let library: Library;
@@ -27,70 +22,19 @@ describe.each(variants)("forward, %s", (variant) => {
     library = await load(variant);
   });
 
-  const forward = (subject: Subject, mode: "train" | "eval" = "train") =>
-    judge(library, { subject, x: fill(plain, geometryOf(subject)), mode });
-
   test("runs on the binary it is asked for", () => {
     expect(library.runtimeInfo().variant).toBe(variant);
   });
 
-  describe.each(presences)("gamma $gamma, beta $beta", (affine) => {
-    test("batch norm over every tail and edge, both modes", () => {
-      for (const shape of [...tailShapes, ...edgeShapes]) {
-        if (shape[0] > 1) forward({ family: "batch", shape, affine });
-        forward({ family: "batch", shape, affine }, "eval");
-      }
-    });
-
-    test("every family and layout over every tail", () => {
-      for (const [rows, columns] of tailShapes) {
-        for (const subject of subjectsOfEveryFamily(rows + 1, columns)) {
-          if (subject.family !== "rms" || !affine.beta) forward({ ...subject, affine });
-        }
-      }
-    });
-
-    test("every family and layout around the unrolled widths", () => {
-      for (const [rows, columns] of edgeShapes.filter(([rows, columns]) => rows * columns < 5000)) {
-        for (const subject of subjectsOfEveryFamily(rows, columns)) {
-          if (subject.family !== "rms" || !affine.beta) forward({ ...subject, affine });
-        }
-      }
-    });
-  });
-
-  test.each(imageShapes)("images: $name", ({ n, spatial, channels }) => {
-    const last = [n, ...spatial, channels];
-    const first = [n, channels, ...spatial];
-    for (const mode of ["train", "eval"] as const) {
-      forward({ family: "batch", layout: "channels-last", shape: last }, mode);
-      forward({ family: "batch", layout: "channels-first", shape: first }, mode);
+  test.each(ordinary)("$name", ({ entries }) => {
+    for (const entry of entries) {
+      const { dy: _, ...trial } = trialOf(entry);
+      judge(library, trial);
     }
-    forward({ family: "group", layout: "channels-last", groups: 2, shape: last });
-    forward({ family: "group", layout: "channels-first", groups: 2, shape: first });
-    if (spatial.some((size) => size > 1)) {
-      forward({ family: "instance", layout: "channels-last", shape: last });
-      forward({ family: "instance", layout: "channels-first", shape: first });
-    }
-    forward({ family: "layer", shape: last });
-    forward({ family: "layer", shape: first, trailing: 1 + spatial.length });
-    forward({ family: "rms", shape: last });
   });
 
   test.each(hostileInputs)("hostile: $name", (input) => {
-    for (const [rows, columns] of [
-      [9, 5],
-      [66, 16],
-      [515, 9],
-      [3, 67],
-    ] as const) {
-      for (const family of subjectsOfEveryFamily(rows, columns)) {
-        const subject = { ...family, eps: input.eps };
-        const x = fill(input, geometryOf(subject));
-        judge(library, { subject, x, name: input.name });
-        if (family.family === "batch") judge(library, { subject, x, name: input.name, mode: "eval" });
-      }
-    }
+    for (const { dy: _, ...trial } of hostile(input)) judge(library, trial);
   });
 
   test.each(constants)("a constant %f gives exactly beta", (constant) => {
@@ -163,7 +107,8 @@ describe.each(variants)("forward, %s", (variant) => {
 
   test("two calls with the same input give the same bits", () => {
     for (const subject of subjectsOfEveryFamily(65, 19)) {
-      expect(forward(subject).y).toEqual(forward(subject).y);
+      const trial = trialOf({ subject });
+      expect(judge(library, trial)).toEqual(judge(library, trial));
     }
   });
 });

@@ -5,35 +5,23 @@
  */
 import { beforeAll, describe, test } from "vitest";
 import {
-  build,
-  defaultEps,
   geometryOf,
-  isCentered,
   type Library,
-  label,
   load,
   normal,
   type Random,
   type Subject,
   seeded,
+  statisticsOf,
   variants,
 } from "./cases.js";
-import {
-  dbetaVerdict,
-  dgammaVerdict,
-  dxVerdict,
-  expectHolds,
-  meanVerdict,
-  type Verdict,
-  varianceVerdict,
-  yVerdict,
-} from "./contract.js";
+import { expectHolds, type Verdict } from "./contract.js";
+import { measure, type Trial } from "./judge.js";
 import type { Geometry } from "./reference.js";
-import * as reference from "./reference.js";
 
 const seconds = Number(process.env.FUZZ ?? 0);
 const firstSeed = Number(process.env.SEED ?? (seconds ? Date.now() % 1e9 : 1));
-const shortRuns = 400;
+const shortRuns = 120;
 
 const pick = <T>(random: Random, ...options: T[]): T => options[Math.floor(random() * options.length)]!;
 /** Log-uniform: small counts as often as large ones. */
@@ -64,6 +52,7 @@ function anySubject(random: Random): Subject {
     ...(family === "group" && { groups: pick(random, ...divisors) }),
     affine: { gamma: random() < 0.7, beta: random() < 0.7 && family !== "rms" },
     eps: pick(random, undefined, undefined, 1e-3, 0),
+    activation: random() < 0.2 ? "relu" : undefined,
   };
 }
 
@@ -110,33 +99,29 @@ function anyGradient(geometry: Geometry, rstd: Float64Array, random: Random): Fl
   return dy.map((value) => value * scale);
 }
 
-function* verdicts(library: Library, seed: number): Generator<[Verdict, string]> {
+/** A trial of anything: BatchNorm sometimes with a mask, with a residual, or frozen. */
+function anyTrial(seed: number): Trial {
   const random = seeded(seed);
   const subject = anySubject(random);
   const geometry = geometryOf(subject);
-  const eps = subject.eps ?? defaultEps(subject.family);
-  const centered = isCentered(subject.family);
-  const context = `seed ${seed}: ${label(subject)}`;
   const x = anyValues(geometry, random, 30);
-  const statistics = reference.statistics(x, geometry, { eps, centered });
-  const layer = build(library, subject);
-  const gamma = layer.gamma?.data.slice();
-  const beta = layer.beta?.data.slice();
-  const y = layer.forward(x, [...subject.shape]);
-  yield [yVerdict(y, reference.forward(x, geometry, statistics, { gamma, beta }), geometry, gamma), context];
-  if (layer instanceof library.BatchNorm) {
-    yield [meanVerdict(layer.batchMean!, statistics), context];
-    yield [varianceVerdict(layer.batchVar!, statistics, eps), context];
-  }
-  if (statistics.rstd.every(Number.isFinite)) {
-    const dy = anyGradient(geometry, statistics.rstd, random);
-    const want = reference.backward(x, dy, geometry, statistics, { gamma, centered });
-    const dx = layer.backward(dy);
-    yield [dxVerdict(dx, x, want, geometry, statistics), context];
-    if (layer.gamma) yield [dgammaVerdict(layer.gamma.grad, want), context];
-    if (layer.beta) yield [dbetaVerdict(layer.beta.grad, want), context];
-  }
-  layer.dispose();
+  const extras = subject.family === "batch" ? anyExtras(subject, geometry, random) : {};
+  const { rstd } = statisticsOf(subject, x, geometry, extras.mask);
+  // a group of one value over and over has no gradient at eps 0
+  const dy = rstd.every(Number.isFinite) ? { dy: anyGradient(geometry, rstd, random) } : {};
+  return { subject, x, name: `seed ${seed}`, ...extras, ...dy };
+}
+
+function anyExtras({ shape, layout }: Subject, { size }: Geometry, random: Random) {
+  const rows = size / (layout === "channels-first" ? shape[1]! : shape.at(-1)!);
+  const share = random();
+  return {
+    ...(random() < 0.2 && {
+      mask: Uint8Array.from({ length: rows }, (_, i) => (i < 2 || random() < share ? 1 : 0)),
+    }),
+    ...(random() < 0.2 && { residual: Float32Array.from({ length: size }, () => normal(random)) }),
+    ...(random() < 0.2 && ({ mode: "eval" } as const)),
+  };
 }
 
 describe.each(variants)("the contract on random inputs, %s", (variant) => {
@@ -146,21 +131,20 @@ describe.each(variants)("the contract on random inputs, %s", (variant) => {
   });
 
   test("holds for each", { timeout: 30_000 + 1000 * seconds }, () => {
-    const worst = new Map<string, { units: number; context: string }>();
+    const worst = new Map<string, { verdict: Verdict; context: string }>();
     const end = performance.now() + (1000 * seconds) / variants.length;
     for (let run = 0; seconds ? performance.now() < end : run < shortRuns; run++) {
-      for (const [verdict, context] of verdicts(library, firstSeed + run)) {
-        if (verdict.units > (worst.get(verdict.what)?.units ?? 0)) {
-          worst.set(verdict.what, { units: verdict.units, context });
-        }
-        if (!seconds) expectHolds(verdict, context);
+      const { verdicts, context } = measure(library, anyTrial(firstSeed + run));
+      for (const verdict of verdicts) {
+        const { what, units } = verdict;
+        if (units >= (worst.get(what)?.verdict.units ?? 0)) worst.set(what, { verdict, context });
       }
     }
-    if (!seconds) return;
-    for (const [what, { units, context }] of worst) console.log(`${what}: ${units.toFixed(3)} u, ${context}`);
-    const limits: Record<string, number> = { mean: 2 };
-    for (const [what, { units, context }] of worst) {
-      if (units > (limits[what] ?? 4)) throw new Error(`${what}: ${units} u, ${context}`);
+    if (seconds) {
+      for (const [what, { verdict, context }] of worst) {
+        console.log(`${what}: ${verdict.units.toFixed(3)} u, ${context}`);
+      }
     }
+    for (const { verdict, context } of worst.values()) expectHolds(verdict, context);
   });
 });

@@ -8,8 +8,19 @@ import {
   label,
   normals,
   type Subject,
+  statisticsOf,
 } from "./cases.js";
-import { compare, expectBackward, expectForward, expectHolds, expectStatistics } from "./contract.js";
+import {
+  compare,
+  dbetaVerdict,
+  dgammaVerdict,
+  dxVerdict,
+  expectHolds,
+  meanVerdict,
+  type Verdict,
+  varianceVerdict,
+  yVerdict,
+} from "./contract.js";
 import type { Geometry, Statistics } from "./reference.js";
 import * as reference from "./reference.js";
 
@@ -25,56 +36,65 @@ export interface Trial {
   readonly name?: string;
 }
 
-export interface Result {
+export interface Measured {
   readonly y: Float32Array;
-  readonly dx?: Float32Array;
+  readonly dx: Float32Array | undefined;
+  /** What the trial is called where an error names it. */
+  readonly context: string;
+  readonly verdicts: readonly Verdict[];
 }
 
-export function judge(library: Library, trial: Trial): Result {
+/** Throws where anything of a trial is outside the contract. */
+export function judge(library: Library, trial: Trial): Pick<Measured, "y" | "dx"> {
+  const { y, dx, context, verdicts } = measure(library, trial);
+  for (const verdict of verdicts) expectHolds(verdict, context);
+  return { y, dx };
+}
+
+/** Runs a trial and says how far everything is from the reference. */
+export function measure(library: Library, trial: Trial): Measured {
   const { subject, x, dy, mode = "train", residual, mask } = trial;
   const { family, shape, activation } = subject;
   const context = `${label(subject)}, ${mode}${trial.name ? `, ${trial.name}` : ""}`;
-  const eps = subject.eps ?? defaultEps(family);
-  const centered = isCentered(family);
+  const { layout = "channels-last", eps = defaultEps(family) } = subject;
   const geometry = geometryOf(subject);
-  const include = mask && reference.included(shape, subject.layout ?? "channels-last", mask);
-  const batch = reference.statistics(x, geometry, { eps, centered, include });
+  const include = mask && reference.included(shape, layout, mask);
+  const batch = statisticsOf(subject, x, geometry, mask);
 
   const layer = build(library, subject);
-  const running = mode === "eval" && layer instanceof library.BatchNorm;
-  const statistics = running ? setRunning(layer, batch, eps) : batch;
+  const batchNorm = layer instanceof library.BatchNorm ? layer : null;
+  const frozen = mode === "eval" && batchNorm !== null;
+  const statistics = frozen ? setRunning(batchNorm, batch, eps) : batch;
   if (mode === "eval") layer.eval();
   const gamma = layer.gamma?.data.slice();
   const beta = layer.beta?.data.slice();
 
   const options = { shape: [...shape], ...(residual && { residual }), ...(mask && { mask }) };
   const y = layer.forward(x, options);
-  const want = reference.forward(x, geometry, statistics, { gamma, beta, residual, activation });
-  expectForward(y, want, geometry, gamma, context);
-  if (layer instanceof library.BatchNorm && mode === "train") {
-    expectStatistics({ mean: layer.batchMean!, variance: layer.batchVar! }, batch, eps, context);
+  const wantY = reference.forward(x, geometry, statistics, { gamma, beta, residual, activation });
+  const verdicts = [yVerdict(y, wantY, geometry, gamma)];
+  if (batchNorm && !frozen) {
+    verdicts.push(meanVerdict(batchNorm.batchMean!, batch), varianceVerdict(batchNorm.batchVar!, batch, eps));
   }
-  if (!dy) {
-    layer.dispose();
-    return { y };
-  }
-
-  const dx = layer.backward(dy);
-  const wantBack = reference.backward(x, dy, geometry, statistics, {
-    gamma,
-    statistics: running ? "fixed" : "batch",
-    centered,
-    include,
-    activated: activation ? y : undefined,
-  });
-  const gradients = { dx, dgamma: layer.gamma?.grad, dbeta: layer.beta?.grad };
-  expectBackward(gradients, x, wantBack, geometry, statistics, context);
-  if (residual && layer instanceof library.BatchNorm) {
-    const exact = { what: "residualGrad", limit: 0, scale: () => 1 };
-    expectHolds(compare(layer.residualGrad as Float32Array, wantBack.dz, exact), context);
+  const dx = dy && layer.backward(dy);
+  if (dy && dx) {
+    const want = reference.backward(x, dy, geometry, statistics, {
+      gamma,
+      statistics: frozen ? "fixed" : "batch",
+      centered: isCentered(family),
+      include,
+      activated: activation ? y : undefined,
+    });
+    verdicts.push(dxVerdict(dx, x, want, geometry, statistics));
+    if (layer.gamma) verdicts.push(dgammaVerdict(layer.gamma.grad, want));
+    if (layer.beta) verdicts.push(dbetaVerdict(layer.beta.grad, want));
+    if (residual && batchNorm) {
+      const exact = { what: "residualGrad", limit: 0, scale: () => 1 };
+      verdicts.push(compare(batchNorm.residualGrad as Float32Array, want.dz, exact));
+    }
   }
   layer.dispose();
-  return { y, dx };
+  return { y, dx, context, verdicts };
 }
 
 /** Gives the layer running statistics near the batch's own, and returns what it now holds. */

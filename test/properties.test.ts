@@ -17,7 +17,9 @@ import { compare, expectHolds } from "./contract.js";
 import { gradientFor, judge } from "./judge.js";
 import { naming } from "./refusal.js";
 
-const runs = { numRuns: 150 };
+/** The same inputs every time, unless SEED says otherwise. */
+const seed = Number(process.env.SEED ?? 20150211);
+const runs = { numRuns: 150, seed };
 
 /** Any layer on any small shape. */
 const anySubject: fc.Arbitrary<Subject> = fc
@@ -53,7 +55,10 @@ const anySubject: fc.Arbitrary<Subject> = fc
 const anyFloat = fc.float({ noNaN: true, noDefaultInfinity: true });
 const anyArray = (size: number, value: fc.Arbitrary<number>) =>
   fc.array(value, { minLength: size, maxLength: size }).map((values) => Float32Array.from(values));
-const ordinary = fc.float({ min: -1000, max: 1000, noNaN: true });
+/** Numbers whose products are none of float32's subnormal ones, which have no u. */
+const ordinary = fc
+  .float({ min: -1000, max: 1000, noNaN: true })
+  .map((value) => (Math.abs(value) < 1e-12 ? 0 : value));
 
 describe.each(variants)("properties, %s", (variant) => {
   let library: Library;
@@ -241,7 +246,7 @@ describe.each(variants)("properties, %s", (variant) => {
           expect((error as Error).message).toMatch(naming("BatchNorm"));
         }
       }),
-      { numRuns: 1000 },
+      { numRuns: 1000, seed },
     );
   });
 });

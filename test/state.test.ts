@@ -118,4 +118,23 @@ describe("gamma and beta", () => {
     expect(new library.InstanceNorm(2).gamma).toBeNull();
     expect(new library.RMSNorm(2).beta).toBeNull();
   });
+
+  test.each(["SGD", "AdamW"] as const)("are trained by %s towards a target", (kind) => {
+    const layer = new library.BatchNorm(3);
+    const optimizer = new library[kind](layer.parameters(), { lr: 0.05, weightDecay: 0 });
+    const x = normals(96, 1, 5, 2);
+    const target = Float32Array.of(2, -1, 0.5);
+    const shift = Float32Array.of(1, 0, -3);
+    const wanted = layer.forward(x, [32, 3]).map((xhat, i) => xhat * target[i % 3]! + shift[i % 3]!);
+    for (let step = 0; step < 400; step++) {
+      const y = layer.forward(x, [32, 3]);
+      optimizer.zeroGrad();
+      layer.backward(y.map((value, i) => (value - wanted[i]!) / 32));
+      optimizer.step();
+    }
+    for (let c = 0; c < 3; c++) {
+      expect(layer.gamma!.data[c]).toBeCloseTo(target[c]!, 2);
+      expect(layer.beta!.data[c]).toBeCloseTo(shift[c]!, 2);
+    }
+  });
 });

@@ -6,6 +6,27 @@ import { expectWithin, readVectors, run, toleranceOf, type VectorCase } from "./
 const frozen = "a frozen layer has no gradient for its running statistics: they are constants to it";
 const outOfScope: Record<string, string> = {
   "tfjs-core/batchNorm4D simple batchnorm4D gradients, 2x1x1x2 (gradients): dmean": frozen,
+  "tfjs-core/batchNorm4D simple batchnorm4D gradients, 2x1x1x2 (gradients): dvar": frozen,
+  "tfjs-core/batchNorm4D batchnorm4D gradients, same shapes in x, mean and variance (gradients): dmean":
+    frozen,
+  "tfjs-core/batchNorm4D batchnorm4D gradients, same shapes in x, mean and variance (gradients): dvar":
+    frozen,
+  "tfjs-core/batchNorm3D simple batchnorm3D gradients, 2x1x2 (gradients): dmean": frozen,
+  "tfjs-core/batchNorm3D simple batchnorm3D gradients, 2x1x2 (gradients): dvar": frozen,
+  "tfjs-core/batchNorm3D batchnorm3D gradients, same shapes in x, mean and variance (gradients): dmean":
+    frozen,
+  "tfjs-core/batchNorm3D batchnorm3D gradients, same shapes in x, mean and variance (gradients): dvar":
+    frozen,
+  "tfjs-core/batchNorm2D simple batchnorm2D gradients, 2x2 (gradients): dmean": frozen,
+  "tfjs-core/batchNorm2D simple batchnorm2D gradients, 2x2 (gradients): dvar": frozen,
+  "tfjs-core/batchNorm2D gradient with clones batchnorm2D (gradients): dmean": frozen,
+  "tfjs-core/batchNorm2D gradient with clones batchnorm2D (gradients): dvar": frozen,
+  "tfjs-core/batchNorm2D batchnorm2D gradients, same shapes in x, mean and variance (gradients): dmean":
+    frozen,
+  "tfjs-core/batchNorm2D batchnorm2D gradients, same shapes in x, mean and variance (gradients): dvar":
+    frozen,
+  "webnn-baseline/instanceNormalization all options#1":
+    "one position an instance: InstanceNorm refuses it, as PyTorch does, where WebNN gives beta",
 };
 
 /** Two rows of two columns by hand: mean 2 and 5, variance 1 and 9. */
@@ -52,6 +73,11 @@ describe.each(variants)("third-party vectors, %s", (variant) => {
 
     describe.each(files)("$file", (file) => {
       test.each([...file.cases])("$name", (vector) => {
+        if (vector.name in outOfScope) {
+          missing.push(vector.name);
+          expect(() => run(library, functional, vector)).toThrow(RangeError);
+          return;
+        }
         const got = run(library, functional, vector);
         for (const [name, want] of Object.entries(vector.outputs)) {
           if (got[name] === undefined) missing.push(`${vector.name}: ${name}`);

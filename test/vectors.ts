@@ -87,6 +87,11 @@ const product = (sizes: readonly number[]) => sizes.reduce((a, b) => a * b, 1);
 const floats = (tensor: Tensor) => Float32Array.from(tensor.data);
 const rstd = (variance: Numbers, eps: number) => Float64Array.from(variance, (v) => 1 / Math.sqrt(v + eps));
 
+/** Missing ones are 1 and 0 that nobody learns, unless their gradients are asked for. */
+function affineOf({ inputs, outputs }: VectorCase) {
+  return { gamma: "gamma" in inputs || "dgamma" in outputs, beta: "beta" in inputs || "dbeta" in outputs };
+}
+
 /** dy as given, or derived from the loss that the case names. */
 function gradientOf({ inputs, attrs }: VectorCase, y: Float32Array): Float32Array {
   if (inputs.dy) return floats(inputs.dy);
@@ -124,7 +129,7 @@ function batchNorm(library: Library, vector: VectorCase): Outputs {
   const { op, attrs, inputs } = vector;
   const { eps, momentum = 0.1 } = attrs;
   const { layout, channels, shape } = channelView(inputs.x!.dims, attrs);
-  const affine = { gamma: !!inputs.gamma, beta: !!inputs.beta };
+  const affine = affineOf(vector);
   const layer = new library.BatchNorm(channels, { eps, momentum, layout, affine });
   if (inputs.gamma) layer.gamma!.data.set(inputs.gamma.data);
   if (inputs.beta) layer.beta!.data.set(inputs.beta.data);
@@ -202,8 +207,9 @@ function perExample(library: Library, functional: Functional, vector: VectorCase
 }
 
 /** The layer of a case, and the axes of which view of x its statistics go over. */
-function exampleLayer(library: Library, { op, attrs, inputs }: VectorCase, shape: number[]) {
-  const affine = { gamma: !!inputs.gamma, beta: !!inputs.beta };
+function exampleLayer(library: Library, vector: VectorCase, shape: number[]) {
+  const { op, attrs } = vector;
+  const affine = affineOf(vector);
   const options = { eps: attrs.eps, affine };
   const axes = [...(attrs.axes ?? [])].sort((a, b) => a - b);
   const normalized = axes.map((axis) => shape[axis]!);
