@@ -3,6 +3,9 @@
 /** Raised whenever the meaning of an export changes, so that a facade refuses a binary that is not its own. */
 export const ABI: i32 = 1;
 
+/** Which of the two binaries this is: 1 with relaxed SIMD. */
+export const RELAXED: i32 = ASC_FEATURE_RELAXED_SIMD ? 1 : 0;
+
 /** The first address that is free to use. */
 export function heapBase(): usize {
   return __heap_base;

@@ -1,4 +1,11 @@
+/** What the runtimes that take .wasm files as modules make of them. */
 declare module "*.wasm" {
-  const bytes: Uint8Array<ArrayBuffer>;
-  export default bytes;
+  const module: WebAssembly.Module;
+  export default module;
+}
+
+/** Written by the build (src/runtime/embed.ts). */
+declare module "*/binaries.json" {
+  const binaries: import("./runtime/embedding.js").Embedding;
+  export default binaries;
 }

@@ -1,6 +1,9 @@
-import relaxed from "../../build/relaxed-simd.wasm";
-import simd from "../../build/simd.wasm";
-import type { Variant } from "./runtime.js";
+import binaries from "../../build/binaries.json";
+import { decode } from "./embedding.js";
+import type { Code, Variant } from "./runtime.js";
 
-/** The binaries, inlined: nothing to host, nothing to fetch. */
-export const embedded = (variant: Variant): Uint8Array<ArrayBuffer> => (variant === "simd" ? simd : relaxed);
+const decoded: { [variant in Variant]?: Code } = {};
+
+/** A binary, inlined: nothing to host, nothing to fetch. */
+export const binary = (variant: Variant): Code | undefined =>
+  (decoded[variant] ??= decode(binaries, variant === "simd" ? "last" : "first"));

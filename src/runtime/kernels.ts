@@ -34,6 +34,8 @@ type Backward<Cut extends number[]> = (
 export interface Kernels {
   /** The version of this interface; a binary with another one is refused. */
   ABI: WebAssembly.Global;
+  /** 1 in the binary for relaxed SIMD, 0 in the other. */
+  RELAXED: WebAssembly.Global;
   heapBase(): number;
   /** Bytes of scratch for that many columns. */
   columnsWork(columns: number): number;
@@ -70,6 +72,7 @@ export const ABI = 1;
 /** Every export the facade relies on; a test compares it with the module's own list. */
 export const EXPORTS: readonly string[] = [
   "ABI",
+  "RELAXED",
   "columnsBackward",
   "columnsForward",
   "columnsWork",

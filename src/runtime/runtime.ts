@@ -1,14 +1,17 @@
 import { instantiateSync } from "@assemblyscript/loader";
-import { checkInteger, rangeError, readOptions, typeError } from "../errors.js";
+import { checkInteger, describe, rangeError, readOptions, typeError } from "../errors.js";
 import { Allocator } from "./allocator.js";
-import { embedded } from "./embedded.js";
+import { binary } from "./embedded.js";
 import { ABI, type Kernels } from "./kernels.js";
 
 /** The two instruction sets the kernels are built for; relaxed SIMD has fused multiply-add. */
 export type Variant = "simd" | "relaxed-simd";
 
+/** What there is to instantiate: a module, or bytes to make one of. */
+export type Code = WebAssembly.Module | BufferSource;
+
 /** What `init` takes as a binary. */
-export type WasmSource = WebAssembly.Module | BufferSource | Response | URL | string;
+export type WasmSource = Code | Response | URL | string;
 
 export interface InitOptions {
   /** The binary, where the engine may not compile the bytes inlined here: a module, bytes, a response or a URL, or a promise of one. */
@@ -35,6 +38,7 @@ export interface RuntimeInfo {
 const PAGE = 65536;
 const MOST_PAGES = 65536;
 const WHO = "wasm-norm";
+const NAMES = { simd: "SIMD", "relaxed-simd": "relaxed SIMD" };
 
 /** Linear memory, its allocator and the kernels that run in it: one for the whole package. */
 export class Runtime {
@@ -52,15 +56,18 @@ export class Runtime {
   readonly #allocator: Allocator;
   readonly #lost = new FinalizationRegistry((free: () => void) => free());
 
-  constructor(source: WebAssembly.Module | BufferSource, variant: Variant, maxMemory: number) {
-    this.variant = variant;
+  constructor(module: WebAssembly.Module, maxMemory: number) {
     this.#maxPages = Math.min(MOST_PAGES, Math.floor(maxMemory / PAGE));
     try {
       this.#memory = new WebAssembly.Memory({ initial: 1, maximum: this.#maxPages });
     } catch (cause) {
-      throw new RangeError(`${WHO}: the engine refused a WebAssembly memory`, { cause });
+      throw new RangeError(
+        `${WHO}: the engine refused a memory that may grow to ${maxMemory} bytes; init({ maxMemory }) asks for less`,
+        { cause },
+      );
     }
-    this.kernels = instantiate(source, this.#memory);
+    this.kernels = instantiate(module, this.#memory);
+    this.variant = this.kernels.RELAXED.value ? "relaxed-simd" : "simd";
     this.#renewViews();
     this.#allocator = new Allocator(this.kernels.heapBase(), (end) => this.#grow(end));
   }
@@ -122,39 +129,74 @@ export class Runtime {
   }
 }
 
-function instantiate(source: WebAssembly.Module | BufferSource, memory: WebAssembly.Memory): Kernels {
-  const { instance } = instantiateSync(source as WebAssembly.Module, { env: { memory } });
-  // The instance's own exports: the loader's wrappers cost a closure and a rest array on each call.
-  const kernels = instance.exports as unknown as Kernels;
-  if (kernels.ABI?.value !== ABI) {
-    throw new RangeError(
-      `${WHO}: expected a binary of interface ${ABI}, got ${kernels.ABI?.value ?? "another module"}`,
+const isBytes = (code: unknown): code is BufferSource =>
+  code instanceof ArrayBuffer || ArrayBuffer.isView(code);
+
+const isValid = (code: unknown): code is Code =>
+  typeof WebAssembly === "object" &&
+  (code instanceof WebAssembly.Module || (isBytes(code) && WebAssembly.validate(code)));
+
+/** `whose` is the variant of a binary of ours, or nothing where init was given one. */
+function compile(code: unknown, whose?: Variant): WebAssembly.Module {
+  if (!isValid(code)) {
+    if (whose)
+      throw new Error(`${WHO}: expected an engine with WebAssembly ${NAMES[whose]}, got one without`);
+    if (isBytes(code)) throw rangeError("init", "wasm to be a binary that this engine validates", code);
+    throw typeError("init", "wasm to be a WebAssembly.Module, its bytes, a Response or a URL", code);
+  }
+  if (code instanceof WebAssembly.Module) return code;
+  try {
+    return new WebAssembly.Module(code);
+  } catch (cause) {
+    throw new Error(
+      `${WHO}: compiling WebAssembly is forbidden here: in a page, allow 'wasm-unsafe-eval' in the script-src of its Content-Security-Policy; elsewhere, call init with a compiled WebAssembly.Module as wasm`,
+      { cause },
     );
   }
+}
+
+function instantiate(module: WebAssembly.Module, memory: WebAssembly.Memory): Kernels {
+  const refuse = (got: string, cause?: unknown) =>
+    new RangeError(`${WHO}: expected a binary of interface ${ABI}, got ${got}`, { cause });
+  let kernels: Kernels;
+  try {
+    const { instance } = instantiateSync(module, { env: { memory } });
+    // The instance's own exports: the loader's wrappers cost a closure and a rest array on each call.
+    kernels = instance.exports as unknown as Kernels;
+  } catch (cause) {
+    throw refuse("a module that cannot be instantiated", cause);
+  }
+  if (kernels.ABI?.value !== ABI) throw refuse(`${kernels.ABI?.value ?? "another module"}`);
   return kernels;
 }
 
 let current: Runtime | undefined;
-let pending = false;
+/** An init is under way or done. */
+let begun = false;
 
-const supports = (variant: Variant) => WebAssembly.validate(embedded(variant));
-const fastest = (): Variant => (supports("relaxed-simd") ? "relaxed-simd" : "simd");
+const compileOwn = (variant: Variant) => compile(binary(variant), variant);
+
+const fastest = (): Variant => (isValid(binary("relaxed-simd")) ? "relaxed-simd" : "simd");
 
 /** The runtime, made with the defaults at its first use. */
 export function runtime(): Runtime {
   if (current) return current;
-  const variant = fastest();
-  current = new Runtime(embedded(variant), variant, MOST_PAGES * PAGE);
+  current = new Runtime(compileOwn(fastest()), MOST_PAGES * PAGE);
   return current;
 }
 
-async function read(source: WasmSource): Promise<WebAssembly.Module | BufferSource> {
-  if (typeof source === "string" || source instanceof URL) source = await fetch(source);
-  if (typeof Response !== "undefined" && source instanceof Response) {
-    if (!source.ok) throw rangeError("init", "a successful response for wasm", source.status);
-    return source.arrayBuffer();
+/** Fetches what has to be fetched; what it then is, `compile` judges. */
+async function read(given: unknown): Promise<unknown> {
+  try {
+    let source = await given;
+    if (typeof source === "string" || source instanceof URL) source = await fetch(source);
+    if (typeof Response !== "function" || !(source instanceof Response)) return source;
+    if (source.ok) return await source.arrayBuffer();
+    given = `a response of status ${source.status}`;
+  } catch (cause) {
+    throw new Error(`init: wasm cannot be read from ${describe(given)}`, { cause });
   }
-  return source as WebAssembly.Module | BufferSource;
+  throw rangeError("init", "wasm to be a successful response", given);
 }
 
 /**
@@ -174,15 +216,21 @@ export async function init(options: InitOptions = {}): Promise<void> {
   }
   checkInteger("init", "threads", threads, 1, 1);
   const bytes = checkInteger("init", "maxMemory", maxMemory, PAGE, MOST_PAGES * PAGE);
-  if (current || pending) throw new Error("init: expected to be called once, before the first use");
-  pending = true;
+  if (begun) throw new Error("init: expected to be called once, got a second call");
+  const late = () => new Error("init: expected before the first use, got there after it");
+  if (current) throw late();
+  begun = true;
   try {
-    const chosen = variant ?? fastest();
-    const source = wasm === undefined ? embedded(chosen) : await read((await wasm) as WasmSource);
-    if (current) throw new Error("init: expected to be finished before the first use");
-    current = new Runtime(source, chosen, bytes);
-  } finally {
-    pending = false;
+    const module = wasm === undefined ? compileOwn(variant ?? fastest()) : compile(await read(wasm));
+    if (current) throw late();
+    const made = new Runtime(module, bytes);
+    if (variant && made.variant !== variant) {
+      throw rangeError("init", `wasm to be the binary for "${variant}"`, made.variant);
+    }
+    current = made;
+  } catch (error) {
+    begun = false;
+    throw error;
   }
 }
 

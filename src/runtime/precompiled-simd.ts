@@ -1,0 +1,7 @@
+// As precompiled.ts, for runtimes of which not all have relaxed SIMD (edge-light on Node 20): a module that the
+// engine does not know would stop the whole program at its start.
+import simd from "../../build/simd.wasm";
+import type { Code, Variant } from "./runtime.js";
+
+/** The one binary that there is, compiled before the program started. */
+export const binary = (variant: Variant): Code | undefined => (variant === "simd" ? simd : undefined);

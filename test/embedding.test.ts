@@ -1,0 +1,34 @@
+/** The text that carries both binaries inside the JavaScript. */
+import { readFileSync } from "node:fs";
+import fc from "fast-check";
+import { describe, expect, test } from "vitest";
+import { encode } from "../src/runtime/embed.js";
+import { decode } from "../src/runtime/embedding.js";
+
+const embedded = JSON.parse(readFileSync(new URL("../build/binaries.json", import.meta.url), "utf8"));
+const built = (variant: string) =>
+  new Uint8Array(readFileSync(new URL(`../build/${variant}.wasm`, import.meta.url)));
+
+describe("the embedded text", () => {
+  test("holds both binaries to the byte", () => {
+    expect(decode(embedded, "first")).toEqual(built("relaxed-simd"));
+    expect(decode(embedded, "last")).toEqual(built("simd"));
+  });
+
+  test("holds only characters that a string literal need not escape", () => {
+    expect(embedded.text).toMatch(/^[ !#%&(-;=-[\]-_a-~]*$/);
+  });
+
+  test("brings back any two byte strings", () => {
+    const bytes = fc.uint8Array({ maxLength: 300 });
+    fc.assert(
+      fc.property(bytes, bytes, bytes, bytes, (head, ours, theirs, tail) => {
+        const first = Uint8Array.from([...head, ...ours, ...tail]);
+        const last = Uint8Array.from([...head, ...theirs, ...tail]);
+        const embedding = encode(first, last);
+        expect(decode(embedding, "first")).toEqual(first);
+        expect(decode(embedding, "last")).toEqual(last);
+      }),
+    );
+  });
+});
