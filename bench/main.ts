@@ -4,7 +4,7 @@ import { freemem, tmpdir } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { SingleBar } from "cli-progress";
-import { contenders, type Entry, runtimes } from "./contenders/index.ts";
+import { contenders, runtimes } from "./contenders/index.ts";
 import { addFigures, figuresOf, loadFigures, saveFigures } from "./figures.ts";
 import { describeMachine, machineInWords } from "./machine.ts";
 import { Field, measure, type Outcome } from "./measure.ts";
@@ -100,7 +100,7 @@ async function runShape(
   rounds: number,
   onRound: () => void,
 ): Promise<Outcome> {
-  const entries = shape.set === "sizes" ? chosenContenders.filter(overSizes) : chosenContenders;
+  const entries = chosenContenders.filter(({ sets }) => sets.includes(shape.set));
   const bytes = sizeOf(shape) * 4;
   // x, dy and what comes out, for each contender, and about as much for the check
   if (bytes * 3 * (entries.length + 1) < freemem() * 0.8) {
@@ -116,9 +116,4 @@ async function runShape(
   }
   field.stop();
   return all;
-}
-
-/** Cost against size compares ours with the natives that have every operation. */
-function overSizes({ name, kind }: Entry): boolean {
-  return kind === "copy" || name === "PyTorch" || name === "oneDNN" || name.endsWith("simd");
 }

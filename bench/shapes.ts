@@ -18,7 +18,7 @@ export interface Shape {
   w: number;
 }
 
-export const shapeSets = ["dense", "images", "resnet50", "transformer", "sizes"] as const;
+export const shapeSets = ["dense", "images", "resnet50", "transformer", "sizes", "calls"] as const;
 export type ShapeSet = (typeof shapeSets)[number];
 
 /** Number of values in the minibatch. */
@@ -78,6 +78,13 @@ const transformer = [
   [4096, 4096],
 ] as const;
 
+/** So small that the call itself is what costs. */
+const calls = [
+  [4, 4],
+  [16, 16],
+  [32, 32],
+] as const;
+
 /** Cost against size: 64 channels, 1 kB to 1 GB in steps of four. */
 const sizes = Array.from({ length: 11 }, (_, i) => 1024 * 4 ** i);
 
@@ -92,6 +99,11 @@ export const shapes: Shape[] = [
     dense("transformer", "rms-norm", n, c, `RMS norm ${n} x ${c}`),
   ]),
   ...sizes.map((bytes) => dense("sizes", "batch-norm", bytes / 4 / 64, 64, nameOfSize(bytes))),
+  ...calls.flatMap(([n, c]) => [
+    dense("calls", "batch-norm", n, c),
+    dense("calls", "layer-norm", n, c, `layer norm ${n} x ${c}`),
+    dense("calls", "rms-norm", n, c, `RMS norm ${n} x ${c}`),
+  ]),
 ];
 
 function nameOfSize(bytes: number): string {
@@ -101,6 +113,7 @@ function nameOfSize(bytes: number): string {
 
 /** Small ones of every family and layout, odd sizes included: what `--quick` checks. */
 export const quickShapes: Shape[] = [
+  dense("calls", "batch-norm", 5, 3),
   dense("dense", "batch-norm", 64, 64),
   dense("dense", "batch-norm", 37, 19),
   dense("dense", "batch-norm", 256, 1024),

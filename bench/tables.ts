@@ -3,7 +3,8 @@ import Table from "cli-table3";
 import type { Op } from "./contenders/contender.ts";
 import { contenders } from "./contenders/index.ts";
 import type { Figures, Row, ShapeFigures } from "./figures.ts";
-import type { ShapeSet } from "./shapes.ts";
+import type { Machine } from "./machine.ts";
+import { type ShapeSet, sizeOf } from "./shapes.ts";
 import { geometricMean } from "./statistics.ts";
 
 export const opNames: Record<Op, string> = {
@@ -70,36 +71,102 @@ export function ours({ rows }: ShapeFigures, op: Op): Row | undefined {
   return find(rows, "wasm-norm relaxed-simd", op) ?? find(rows, "wasm-norm simd", op);
 }
 
+/** Their time over ours on each shape that both have. */
+export function ratios(
+  shapes: ShapeFigures[],
+  contender: string,
+  op: Op,
+): { shape: string; ratio: number }[] {
+  return shapes.flatMap((figures) => {
+    const mine = ours(figures, op);
+    const theirs = find(figures.rows, contender, op);
+    return mine && theirs ? [{ shape: figures.shape.name, ratio: us(theirs) / us(mine) }] : [];
+  });
+}
+
 /** How ours compares with each other contender over many shapes: how many times as fast, and where it loses. */
 export function comparisonTable(shapes: ShapeFigures[]): string[][] {
   const head = ["against", "operation", "shapes", "times as fast (geometric mean)", "least", "slower at"];
-  const body: string[][] = [];
-  for (const { name, kind } of contenders) {
-    if (kind === "ours" || kind === "copy") continue;
-    for (const op of timedOps) {
-      const pairs = shapes.flatMap((figures) => {
-        const mine = ours(figures, op);
-        const theirs = find(figures.rows, name, op);
-        return mine && theirs
-          ? [{ shape: figures.shape.name, ratio: theirs.us.median / mine.us.median }]
-          : [];
-      });
-      if (pairs.length === 0) continue;
-      const ratios = pairs.map(({ ratio }) => ratio);
-      const lost = pairs
+  const body = contenders.flatMap(({ name, kind }) => {
+    if (kind === "ours" || kind === "copy") return [];
+    return timedOps.flatMap((op) => {
+      const all = ratios(shapes, name, op);
+      if (all.length === 0) return [];
+      const values = all.map(({ ratio }) => ratio);
+      const lost = all
         .filter(({ ratio }) => ratio < 1)
         .map(({ shape, ratio }) => `${shape} (${number(ratio)})`);
-      body.push([
-        name,
-        opNames[op],
-        String(pairs.length),
-        number(geometricMean(ratios)),
-        number(Math.min(...ratios)),
-        lost.join("; ") || "none",
-      ]);
-    }
-  }
+      const means = [geometricMean(values), Math.min(...values)].map(number);
+      return [[name, opNames[op], String(all.length), ...means, lost.join("; ") || "none"]];
+    });
+  });
   return [head, ...body];
+}
+
+/** The design's bounds, in memory copies, where the minibatch is larger than the second-level cache. */
+const bounds: Partial<Record<Op, number>> = { train: 1.25, backward: 1.9 };
+
+export function boundsTable(shapes: ShapeFigures[], { caches }: Machine): string[][] {
+  const head = ["in memory copies", "operation", "wasm-norm", "bound", "met"];
+  const level2 = Number.parseInt(caches.find((cache) => cache.startsWith("L2 "))?.slice(3) ?? "0", 10) * 1024;
+  const body = shapes
+    .filter(({ shape }) => sizeOf(shape) * 4 > level2)
+    .flatMap((figures) =>
+      timedOps.flatMap((op) => {
+        const mine = ours(figures, op);
+        const bound = bounds[op];
+        if (!mine || !bound) return [];
+        return [
+          [
+            figures.shape.name,
+            opNames[op],
+            number(mine.copies),
+            String(bound),
+            mine.copies <= bound ? "yes" : "no",
+          ],
+        ];
+      }),
+    );
+  return [head, ...body];
+}
+
+/** What Float32Arrays cost beyond Tensors: at best a copy in and a copy out. */
+export function marshallingTable(shapes: ShapeFigures[]): string[][] {
+  const head = ["marshalling, us", "operation", "arrays", "Tensors", "difference", "in memory copies"];
+  const body = shapes.flatMap((figures) =>
+    timedOps.flatMap((op) => {
+      const whole = find(figures.rows, "wasm-norm on arrays", op);
+      const part = ours(figures, op);
+      const copy = copyOf(figures);
+      return whole && part
+        ? [[...difference(figures, whole, part), number((us(whole) - us(part)) / copy)]]
+        : [];
+    }),
+  );
+  return [head, ...body];
+}
+
+/** What a layer's call costs beyond the kernels that it runs. */
+export function callsTable(shapes: ShapeFigures[]): string[][] {
+  const head = ["one call, us", "operation", "layer", "its kernels", "difference"];
+  const body = shapes.flatMap((figures) =>
+    timedOps.flatMap((op) => {
+      const whole = ours(figures, op);
+      const part = whole && find(figures.rows, `${whole.contender}, kernels`, op);
+      return whole && part ? [difference(figures, whole, part)] : [];
+    }),
+  );
+  return [head, ...body];
+}
+
+function difference({ shape }: ShapeFigures, whole: Row, part: Row): string[] {
+  return [shape.name, opNames[whole.op], number(us(whole)), number(us(part)), number(us(whole) - us(part))];
+}
+
+const us = (row: Row): number => row.us.median;
+
+export function copyOf({ rows }: ShapeFigures): number {
+  return rows.find(({ op }) => op === "copy")?.us.median ?? NaN;
 }
 
 export function forTerminal([head, ...body]: string[][]): string {
@@ -128,7 +195,14 @@ export function printTables(figures: Figures, runtime: string, sets: Set<ShapeSe
       const table = timesTable(shapes, op);
       if (table.length > 1) console.log(`\n${runtime}, ${set}\n${forTerminal(table)}`);
     }
-    const comparison = comparisonTable(shapes);
-    if (comparison.length > 1) console.log(`\n${runtime}, ${set}: wasm-norm\n${forTerminal(comparison)}`);
+    const beyondCache = boundsTable(shapes, figures.machine);
+    for (const table of [
+      comparisonTable(shapes),
+      beyondCache,
+      marshallingTable(shapes),
+      callsTable(shapes),
+    ]) {
+      if (table.length > 1) console.log(`\n${runtime}, ${set}: wasm-norm\n${forTerminal(table)}`);
+    }
   }
 }

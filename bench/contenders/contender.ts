@@ -48,6 +48,6 @@ export interface Contender {
 }
 
 /** Loads the library; whatever it throws is the reason why the contender is missing. */
-export type Open = () => Contender | Promise<Contender>;
+export type Open = (argument: string) => Contender | Promise<Contender>;
 
 export class Unsupported extends Error {}

@@ -5,6 +5,7 @@ import { createRequire } from "node:module";
 import { fileURLToPath, pathToFileURL } from "node:url";
 import type { Command } from "../process.ts";
 import { Missing } from "../process.ts";
+import { type ShapeSet, shapeSets } from "../shapes.ts";
 
 export type Kind = "ours" | "javascript" | "native" | "copy";
 
@@ -13,6 +14,8 @@ export interface Entry {
   kind: Kind;
   /** How to start it, hosted by `node` where it is JavaScript; throws `Missing` with the reason. */
   command(node: string): Command;
+  /** The sets of shapes in which it takes part. */
+  sets: readonly ShapeSet[];
   /** The largest minibatch it is given, in values; above it a call takes seconds. */
   upTo: number;
   /** Its backward pass can only be timed together with its forward pass. */
@@ -28,7 +31,7 @@ function hosted(kind: Kind, name: string, file: string, argument = "", extra: Pa
     const args = ["--max-old-space-size=8192", "--import", tsx, here("../host.ts"), here(file), argument];
     return { file: node, args };
   };
-  return { name, kind, command, upTo: Infinity, ...extra };
+  return { name, kind, command, sets: shapeSets, upTo: Infinity, ...extra };
 }
 
 const oneThread = { OMP_NUM_THREADS: "1", MKL_NUM_THREADS: "1" };
@@ -39,6 +42,7 @@ const keepMemory = { MALLOC_MMAP_MAX_: "0", MALLOC_TRIM_THRESHOLD_: String(2 ** 
 const pytorch: Entry = {
   name: "PyTorch",
   kind: "native",
+  sets: shapeSets,
   upTo: Infinity,
   command: () => {
     const file = existsSync("/usr/bin/python3") ? "/usr/bin/python3" : "python3";
@@ -49,6 +53,7 @@ const pytorch: Entry = {
 const onednn: Entry = {
   name: "oneDNN",
   kind: "native",
+  sets: shapeSets,
   upTo: Infinity,
   command: () => {
     const program = here("../build/onednn_runner");
@@ -65,18 +70,33 @@ const onednn: Entry = {
   },
 };
 
+/** Where networks' own shapes are; cost against size and the cost of a call are left to fewer contenders. */
+const networks: ShapeSet[] = ["dense", "images", "resnet50", "transformer"];
+
 export const contenders: Entry[] = [
   hosted("ours", "wasm-norm simd", "wasm-norm.ts", "simd"),
   hosted("ours", "wasm-norm relaxed-simd", "wasm-norm.ts", "relaxed-simd"),
-  hosted("ours", "wasm-norm on arrays", "wasm-norm-arrays.ts"),
+  hosted("ours", "wasm-norm on arrays", "wasm-norm.ts", "arrays", { sets: networks }),
+  hosted("ours", "wasm-norm simd, kernels", "wasm-norm-kernels.ts", "simd", { sets: ["calls"] }),
+  hosted("ours", "wasm-norm relaxed-simd, kernels", "wasm-norm-kernels.ts", "relaxed-simd", {
+    sets: ["calls"],
+  }),
   pytorch,
   onednn,
-  hosted("native", "onnxruntime-node", "onnxruntime.ts", "node"),
+  hosted("native", "onnxruntime-node", "onnxruntime.ts", "node", { sets: networks }),
   hosted("javascript", "plain JavaScript", "plain-js.ts"),
-  hosted("javascript", "tfjs-cpu", "tfjs.ts", "cpu", { backwardWithForward: true, upTo: 2 ** 20 }),
-  hosted("javascript", "tfjs-wasm", "tfjs.ts", "wasm", { backwardWithForward: true, upTo: 2 ** 22 }),
-  hosted("javascript", "onnxruntime-web", "onnxruntime.ts", "web"),
-  hosted("javascript", "jax-js", "jax-js.ts"),
+  hosted("javascript", "tfjs-cpu", "tfjs.ts", "cpu", {
+    sets: networks,
+    upTo: 2 ** 20,
+    backwardWithForward: true,
+  }),
+  hosted("javascript", "tfjs-wasm", "tfjs.ts", "wasm", {
+    sets: networks,
+    upTo: 2 ** 22,
+    backwardWithForward: true,
+  }),
+  hosted("javascript", "onnxruntime-web", "onnxruntime.ts", "web", { sets: networks }),
+  hosted("javascript", "jax-js", "jax-js.ts", "", { sets: networks }),
   hosted("copy", "memory copy", "copy.ts"),
 ];
 
