@@ -109,13 +109,21 @@ export function loadFigures(): Figures {
   return JSON.stringify(figures.machine) === JSON.stringify(machine) ? figures : none;
 }
 
-/** Puts new figures in the place of those of the same shape on the same runtime. */
-export function addFigures(figures: Figures, added: ShapeFigures): void {
-  const same = ({ runtime, shape }: ShapeFigures) =>
-    runtime === added.runtime && shape.name === added.shape.name;
-  const at = figures.shapes.findIndex(same);
-  if (at < 0) figures.shapes.push(added);
-  else figures.shapes[at] = added;
+/** Puts new figures in the place of those of the same shapes on the same runtime. */
+export function addFigures(
+  figures: Figures,
+  runtime: string,
+  measured: ShapeFigures[],
+  missing: Map<string, string>,
+): void {
+  for (const added of measured) {
+    const at = figures.shapes.findIndex(
+      (old) => old.runtime === runtime && old.shape.name === added.shape.name,
+    );
+    if (at < 0) figures.shapes.push(added);
+    else figures.shapes[at] = added;
+  }
+  figures.missing[runtime] = Object.fromEntries(missing);
   figures.date = new Date().toISOString().slice(0, 10);
 }
 

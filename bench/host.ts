@@ -95,7 +95,13 @@ for await (const line of createInterface({ input: process.stdin })) {
     await commands[command]!(words);
   } catch (error) {
     if (error instanceof Unsupported) answer("unsupported", error.message);
-    else answer("error", error instanceof Error ? (error.stack ?? error.message) : String(error));
+    else
+      answer(
+        "error",
+        error instanceof Error
+          ? (error.stack ?? error.message).split("\n    at ", 2).join(" at ")
+          : String(error),
+      );
   }
 }
 process.exit();

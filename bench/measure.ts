@@ -72,7 +72,8 @@ interface Options {
   folder: string;
   /** 0 checks only. */
   rounds: number;
-  onRound(): void;
+  /** Called as the work goes on, with the share of a group's work that was done. */
+  onVisit(share: number): void;
 }
 
 interface Pace {
@@ -90,16 +91,35 @@ interface Timed extends Pace {
   measurement: Measurement;
 }
 
-export async function measure(shape: Shape, entries: Entry[], options: Options): Promise<Outcome> {
-  const { field, folder, rounds } = options;
+/**
+ * @param groups the contenders that are timed in turns; of several groups each has the machine's memory to itself
+ */
+export async function measure(shape: Shape, groups: Entry[][], options: Options): Promise<Outcome> {
   const data = makeData(shape);
-  writeData(data, folder);
+  writeData(data, options.folder);
   const checker = new Checker(shape, data);
   const outcome: Outcome = { measurements: [], unsupported: {}, failures: [] };
+  for (const group of groups) {
+    if (groups.length > 1) options.field.stop();
+    await measureGroup(group, shape, checker, options, outcome);
+  }
+  if (groups.length > 1) options.field.stop();
+  return outcome;
+}
+
+async function measureGroup(
+  group: Entry[],
+  shape: Shape,
+  checker: Checker,
+  { field, folder, rounds, onVisit }: Options,
+  outcome: Outcome,
+): Promise<void> {
   const timed: Timed[] = [];
   const prepared: ContenderProcess[] = [];
-
-  for (const entry of entries) {
+  const fail = (name: string, error: unknown) =>
+    outcome.failures.push(`${shape.name}: ${name}: ${(error as Error).message}`);
+  for (const entry of group) {
+    onVisit(1 / (rounds + 1) / group.length);
     const process = await field.get(entry);
     if (!process) continue;
     try {
@@ -115,10 +135,8 @@ export async function measure(shape: Shape, entries: Entry[], options: Options):
       }
     } catch (error) {
       if (error instanceof Unsupported) outcome.unsupported[entry.name] = error.message;
-      else {
-        outcome.failures.push(`${entry.name}: ${(error as Error).message}`);
-        if (error instanceof Missing) field.drop(entry);
-      }
+      else fail(entry.name, error);
+      if (error instanceof Missing) field.drop(entry);
     }
   }
   for (let round = 0; round < rounds; round++) {
@@ -128,13 +146,12 @@ export async function measure(shape: Shape, entries: Entry[], options: Options):
         item.measurement.rounds.push(await sample(item));
       } catch (error) {
         item.rounds = 0;
-        outcome.failures.push(`${item.measurement.contender}: ${(error as Error).message}`);
+        fail(item.measurement.contender, error);
       }
     }
-    options.onRound();
+    onVisit(1 / (rounds + 1));
   }
   for (const process of prepared) await process.close().catch(() => {});
-  return outcome;
 }
 
 function readOutputs(folder: string, names: OutputName[]): Partial<Record<OutputName, Float32Array>> {

@@ -2,9 +2,9 @@
 import Table from "cli-table3";
 import type { Op } from "./contenders/contender.ts";
 import { contenders } from "./contenders/index.ts";
-import type { Figures, Row, ShapeFigures } from "./figures.ts";
+import type { Row, ShapeFigures } from "./figures.ts";
 import type { Machine } from "./machine.ts";
-import { type ShapeSet, sizeOf } from "./shapes.ts";
+import { sizeOf } from "./shapes.ts";
 import { geometricMean } from "./statistics.ts";
 
 export const opNames: Record<Op, string> = {
@@ -17,8 +17,8 @@ export const timedOps: Op[] = ["train", "eval", "backward"];
 
 export function number(value: number | null | undefined): string {
   if (value == null || !Number.isFinite(value)) return "";
-  if (value >= 100) return Math.round(value).toLocaleString("en-US");
-  return value.toPrecision(value < 1 ? 2 : 3);
+  if (Math.abs(value) >= 100) return Math.round(value).toLocaleString("en-US");
+  return value.toPrecision(Math.abs(value) < 1 ? 2 : 3);
 }
 
 /** A row a shape, a column a contender: medians in microseconds. */
@@ -187,22 +187,19 @@ export function forMarkdown([head, ...body]: string[][]): string {
   );
 }
 
-/** The tables of the sets that were measured, as the run's own output. */
-export function printTables(figures: Figures, runtime: string, sets: Set<ShapeSet>): void {
-  for (const set of sets) {
-    const shapes = figures.shapes.filter((entry) => entry.runtime === runtime && entry.shape.set === set);
-    for (const op of timedOps) {
-      const table = timesTable(shapes, op);
-      if (table.length > 1) console.log(`\n${runtime}, ${set}\n${forTerminal(table)}`);
-    }
-    const beyondCache = boundsTable(shapes, figures.machine);
-    for (const table of [
+/** The tables of one run on one runtime, set by set. */
+export function printTables(measured: ShapeFigures[], machine: Machine): void {
+  for (const set of new Set(measured.map(({ shape }) => shape.set))) {
+    const shapes = measured.filter(({ shape }) => shape.set === set);
+    const tables = [
+      ...timedOps.map((op) => timesTable(shapes, op)),
       comparisonTable(shapes),
-      beyondCache,
+      boundsTable(shapes, machine),
       marshallingTable(shapes),
       callsTable(shapes),
-    ]) {
-      if (table.length > 1) console.log(`\n${runtime}, ${set}: wasm-norm\n${forTerminal(table)}`);
+    ];
+    for (const table of tables) {
+      if (table.length > 1) console.log(`\n${shapes[0]!.runtime}, ${set}\n${forTerminal(table)}`);
     }
   }
 }

@@ -17,13 +17,16 @@ export const open: Open = () => ({ prepare });
 
 function prepare(inputs: Inputs): Prepared {
   const size = sizeOf(inputs.shape);
-  const memory = new WebAssembly.Memory({ initial: Math.ceil((size * 8) / 65536) });
+  // a cache line more than x lies apart: at a multiple of 4 kB, loads wait for stores to the same offset and the
+  // copy takes up to a quarter longer
+  const to = size * 4 + 64;
+  const memory = new WebAssembly.Memory({ initial: Math.ceil((to + size * 4) / 65536) });
   const { exports } = new WebAssembly.Instance(new WebAssembly.Module(bytes), { env: { memory } });
   const copy = exports.copy as (to: number, from: number, length: number) => void;
-  const y = new Float32Array(memory.buffer, size * 4, size);
+  const y = new Float32Array(memory.buffer, to, size);
   inputs.read("x", new Float32Array(memory.buffer, 0, size));
   return {
-    ops: { copy: { run: () => copy(size * 4, 0, size * 4), outputs: () => ({ y }) } },
+    ops: { copy: { run: () => copy(to, 0, size * 4), outputs: () => ({ y }) } },
     close: () => {},
   };
 }
