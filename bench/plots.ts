@@ -27,6 +27,7 @@ const config = {
   background: "white",
   view: { stroke: "#ddd" },
   axis: { gridColor: "#eee" },
+  legend: { labelLimit: 300 },
 };
 
 interface Point {
@@ -90,7 +91,12 @@ export async function plotCopies(file: string, title: string, shapes: ShapeFigur
               title: null,
               axis: { labelLimit: 300, grid: true },
             },
-            x: { field: "copies", type: "quantitative", scale: { type: "log" }, title: "memory copies" },
+            x: {
+              field: "copies",
+              type: "quantitative",
+              scale: { type: "log", nice: false },
+              title: "memory copies",
+            },
             color: colour,
             shape: { ...colour, scale: { domain: colour.scale.domain } },
           },
