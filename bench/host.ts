@@ -84,7 +84,8 @@ const commands: Record<string, (words: string[]) => Promise<void>> = {
 const contender = await Promise.resolve()
   .then(() => open(argument))
   .catch((error: unknown) => {
-    answer("missing", error instanceof Error ? error.message : String(error));
+    const status = error instanceof Unsupported ? "unsupported" : "missing";
+    answer(status, error instanceof Error ? error.message : String(error));
     process.exit();
   });
 answer("ok");

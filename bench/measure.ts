@@ -50,9 +50,11 @@ export class Field {
       this.#running.set(entry.name, started);
       return started;
     } catch (error) {
-      if (!(error instanceof Missing)) throw error;
-      this.missing.set(entry.name, error.message);
-      return null;
+      if (error instanceof Unsupported || (error instanceof Missing && entry.kind !== "ours")) {
+        this.missing.set(entry.name, error.message);
+        return null;
+      }
+      throw new Error(`does not start: ${(error as Error).message}`); // ours is never missing
     }
   }
 
@@ -120,9 +122,9 @@ async function measureGroup(
     outcome.failures.push(`${shape.name}: ${name}: ${(error as Error).message}`);
   for (const entry of group) {
     onVisit(1 / (rounds + 1) / group.length);
-    const process = await field.get(entry);
-    if (!process) continue;
     try {
+      const process = await field.get(entry);
+      if (!process) continue;
       if (sizeOf(shape) > entry.upTo) throw new Unsupported("takes seconds a call at this size: left out");
       const ops = await process.prepare(shape, folder);
       prepared.push(process);

@@ -1,7 +1,7 @@
 /**
  * A contender as the driver sees it: a process that answers lines on its standard output.
  *
- *     (at start)                          ok | missing <reason>
+ *     (at start)                          ok | missing <reason> | unsupported <reason>
  *     prepare <family> <layout> <n> <c> <h> <w> <folder>
  *                                         ok <op>... | unsupported <reason>
  *     check <op>                          ok <output>...    (written to <folder>/<output>.f32)

@@ -4,7 +4,7 @@
  */
 import { axesOf } from "../shapes.ts";
 import type { Inputs, Open, Operation, Prepared } from "./contender.ts";
-import { epsOf } from "./contender.ts";
+import { epsOf, Unsupported } from "./contender.ts";
 
 type Library = typeof import("../../src/index.ts");
 type Layer = InstanceType<Library["BatchNorm"] | Library["LayerNorm"] | Library["RMSNorm"]>;
@@ -15,10 +15,20 @@ interface Minibatch {
   dispose(): void;
 }
 
+// (module (func (result v128) i32.const 0 i8x16.splat i32.const 0 i8x16.splat i8x16.relaxed_swizzle))
+const relaxedSimd = Buffer.from(
+  "0061736d010000000105016000017b030201000a0f010d004100fd0f4100fd0ffd80020b",
+  "hex",
+);
+
 export const open: Open = async (argument) => {
   const library: Library = await import(new URL("../../dist/index.js", import.meta.url).href);
   if (argument === "arrays") return { prepare: (inputs) => prepare(library, inputs, arrays) };
-  await library.init({ variant: argument as "simd" | "relaxed-simd" });
+  const variant = argument as "simd" | "relaxed-simd";
+  if (variant === "relaxed-simd" && !WebAssembly.validate(relaxedSimd)) {
+    throw new Unsupported("this Node has no relaxed SIMD");
+  }
+  await library.init({ variant });
   return { prepare: (inputs) => prepare(library, inputs, tensors) };
 };
 
