@@ -45,6 +45,7 @@ const pytorch: Entry = {
   sets: shapeSets,
   upTo: Infinity,
   command: () => {
+    // where Debian's python3-torch is, whichever other Python comes first in the path
     const file = existsSync("/usr/bin/python3") ? "/usr/bin/python3" : "python3";
     return { file, args: [here("../native/torch_runner.py")], env: { ...oneThread, ...keepMemory } };
   },
