@@ -1,0 +1,120 @@
+/** The command line of the suite; `npm run bench -- --help` prints what it takes. */
+import { mkdtempSync, rmSync } from "node:fs";
+import { freemem, tmpdir } from "node:os";
+import { join } from "node:path";
+import { parseArgs } from "node:util";
+import { SingleBar } from "cli-progress";
+import { contenders, type Entry, runtimes } from "./contenders/index.ts";
+import { addFigures, figuresOf, loadFigures, type ShapeFigures } from "./figures.ts";
+import { describeMachine, machineInWords } from "./machine.ts";
+import { Field, measure } from "./measure.ts";
+import { writeReport } from "./report.ts";
+import { quickShapes, type Shape, shapeSets, shapes, sizeOf } from "./shapes.ts";
+import { printTables } from "./tables.ts";
+
+const help = `npm run bench -- [options]
+  --quick            check every contender's outputs on small shapes; times nothing
+  --set NAME         only this set of shapes: ${shapeSets.join(", ")}
+  --shape TEXT       only shapes whose name contains TEXT
+  --contender TEXT   only contenders whose name contains TEXT, and the memory copy; leaves the report alone
+  --node TEXT        only the Node whose name contains TEXT
+                     (TEXT may be several, with commas in between)
+  --rounds N         rounds (15)
+  --report           make the report anew from the figures there are`;
+
+const options = readOptions();
+const chosenContenders = contenders.filter(
+  ({ name, kind }) => kind === "copy" || contains(name, options.contender),
+);
+const chosenRuntimes = runtimes().filter(({ name }) => contains(name, options.node));
+const chosenShapes = (options.quick ? quickShapes : shapes).filter(
+  ({ name, set }) => contains(name, options.shape) && contains(set, options.set),
+);
+
+if (options.help) console.log(help);
+else if (!chosenShapes.length || !chosenContenders.length || !chosenRuntimes.length) {
+  console.error("nothing is called that: npm run bench -- --help lists the options");
+  process.exitCode = 2;
+} else if (options.report) await writeReport(loadFigures());
+else process.exitCode = await run(options.quick ? 0 : Number(options.rounds));
+
+function readOptions() {
+  try {
+    const { values } = parseArgs({
+      options: {
+        quick: { type: "boolean", default: false },
+        set: { type: "string", default: "" },
+        shape: { type: "string", default: "" },
+        contender: { type: "string", default: "" },
+        node: { type: "string", default: "" },
+        rounds: { type: "string", default: "15" },
+        report: { type: "boolean", default: false },
+        help: { type: "boolean", default: false },
+      },
+    });
+    if (!/^[1-9]\d*$/.test(values.rounds))
+      throw new RangeError(`--rounds takes a number from 1 up, got ${values.rounds}`);
+    return values;
+  } catch (error) {
+    console.error(`${(error as Error).message}\n\n${help}`);
+    process.exit(2);
+  }
+}
+
+/** Whether the name contains the text, or one of several with commas in between. */
+function contains(name: string, text: string): boolean {
+  return text.split(",").some((part) => name.toLowerCase().includes(part.trim().toLowerCase()));
+}
+
+/** Checks, and with any rounds times, everything chosen; gives the exit code. */
+async function run(rounds: number): Promise<number> {
+  const folder = mkdtempSync(join(tmpdir(), "wasm-norm-bench-"));
+  process.on("exit", () => rmSync(folder, { recursive: true, force: true }));
+  process.on("SIGINT", () => process.exit(130));
+  console.log(machineInWords(describeMachine()));
+
+  const figures = loadFigures();
+  // figures of some contenders are for a look: the report keeps those of all of them
+  const keep = rounds > 0 && options.contender === "";
+  const totals = { checked: 0, failures: [] as string[] };
+  for (const runtime of chosenRuntimes) {
+    if (runtime.missing) {
+      console.log(`${runtime.name} is missing: ${runtime.missing}`);
+      continue;
+    }
+    const field = new Field(runtime.node);
+    const bar = new SingleBar({
+      format: "{bar} {percentage}% {eta_formatted} {name}",
+      clearOnComplete: true,
+    });
+    const measured: ShapeFigures[] = [];
+    bar.start(chosenShapes.length, 0, { name: runtime.name });
+    for (const [at, shape] of chosenShapes.entries()) {
+      const name = `${runtime.name}, ${shape.name}`;
+      const groups = groupsFor(shape);
+      let done = 0;
+      const onVisit = (share: number) => bar.update(at + (done += share / groups.length), { name });
+      const outcome = await measure(shape, groups, { field, folder, rounds, onVisit });
+      totals.checked += outcome.measurements.length;
+      totals.failures.push(...outcome.failures.map((failure) => `${runtime.name}, ${failure}`));
+      if (rounds) measured.push(figuresOf(runtime.name, shape, outcome));
+    }
+    bar.stop();
+    field.stop();
+    for (const [name, reason] of field.missing) console.log(`${runtime.name}: ${name} is missing: ${reason}`);
+    printTables(measured, figures.machine);
+    if (keep) addFigures(figures, runtime.name, measured, field.missing);
+  }
+  if (keep) await writeReport(figures);
+  for (const failure of totals.failures) console.error(`wrong: ${failure}`);
+  console.log(`${totals.checked} passed, ${totals.failures.length} failed`);
+  return totals.failures.length ? 1 : 0;
+}
+
+/** All contenders in turns, or, where the machine's memory does not hold them together, one after the other. */
+function groupsFor(shape: Shape): Entry[][] {
+  const entries = chosenContenders.filter(({ sets }) => sets.includes(shape.set));
+  // x, dy and what comes out, for each contender, and about as much for the check
+  const bytes = sizeOf(shape) * 4 * 3 * (entries.length + 1);
+  return bytes < freemem() * 0.8 ? [entries] : entries.map((entry) => [entry]);
+}
