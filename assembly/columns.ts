@@ -13,18 +13,15 @@
  * to change. `segments` is 0, or pairs of row numbers [from, to) that alone take part in the statistics.
  */
 import { AFFINE, affineOf, dotsOf, dotXhat, GRADIENT, gradientOf, gradientScale, LESS, rstdOf } from "./coefficients";
-import {affineLanes, affineStrips, dotsLanes, dotsStrips, gradientLanes,
-  gradientStrips, momentsLanes, momentsStrips,
-  STRIP, STRIP_BYTES, SUMS_BYTES, TILE, 
+import {
+  affineLanes, affineStrips, dotsLanes, dotsStrips, gradientLanes, gradientStrips, momentsLanes, momentsStrips, SIZES,
+  STRIP, STRIP_BYTES, SUMS_BYTES,
 } from "./kernel/columns";
 import { DOWN, EPS_RULES, TINY, isNear, scaleOfMoments } from "./moments";
 import { loadLanes } from "./simd/lanes";
-import { APPLY, FROZEN, REDUCE } from "./steps";
+import { APPLY, EXACTLY, FROZEN, OWN, REDUCE } from "./steps";
 
-/**
- * Up to so many values behind a channel's gradients, means are taken in float64 from the start. In float32 they are a fifth
- * of a unit of sigma off, which is many units of a gradient of gamma whose few terms all have an xhat near 0.
- */
+/** Up to so many values behind a channel's gradients, means are taken in float64 from the start; see `sharpenDots`. */
 // @ts-ignore: decorator
 @inline const EXACT: usize = 32;
 
@@ -63,15 +60,15 @@ export function columnsWork(columns: usize): usize {
 }
 // @ts-ignore: decorator
 @inline function recordsAt(work: usize, columns: usize): usize {
-  return work + HEAD + columns * 20;
+  return work + HEAD + columns * 24;
 }
 // @ts-ignore: decorator
 @inline function carefulAt(work: usize, columns: usize): usize {
-  return work + HEAD + columns * 48;
+  return work + HEAD + columns * 52;
 }
 // @ts-ignore: decorator
 @inline function stagedAt(work: usize, columns: usize, array: usize): usize {
-  return work + HEAD + columns * (52 + (array << 3));
+  return work + HEAD + columns * (56 + (array << 3));
 }
 
 /** Where column `c` has its first sum; the second lies 128 bytes on. */
@@ -168,19 +165,27 @@ function addAllMoments(
   }
 }
 
+/** Where column `c` has its dot products' size. */
+function sizeOf(sums: usize, c: usize): usize {
+  return sums + (c >> 4) * SUMS_BYTES + SIZES + ((c & 15) << 2);
+}
+
 /** Adds the sums of the k copies of each column. */
 function foldCopies(sums: usize, columns: usize, k: usize): void {
   for (let c: usize = 0; c < columns; c++) {
     const to = sumOf(sums, c);
     let first: f64 = 0;
     let second: f64 = 0;
+    let size: f32 = 0;
     for (let i: usize = 0; i < k; i++) {
       const from = sumOf(sums, c + i * columns);
       first += load<f64>(from);
       second += load<f64>(from, 128);
+      size += load<f32>(sizeOf(sums, c + i * columns));
     }
     store<f64>(to, first);
     store<f64>(to, second, 128);
+    store<f32>(sizeOf(sums, c), size);
   }
 }
 
@@ -347,7 +352,7 @@ export function columnsForward(
   const room = padded(columns);
   const full = rows / k;
   const rest = rows - full * k;
-  const exact = outer * rows <= EXACT;
+  const exact = outer * rows <= EXACT || (steps & EXACTLY) != 0;
   const plane = room << 2;
   const staged = width > 1 || k > 1;
   const stride: usize = columns << 2;
@@ -375,7 +380,7 @@ export function columnsForward(
       const span = segments ? load<usize>(segments, 4) - first : rows;
       pivots(x + first * realStride, span, realStride, real, pivot);
       if (k > 1) repeat(pivot, real, k - 1, pivot + realStride);
-      memory.fill(sums, 0, room << 4);
+      memory.fill(sums, 0, room * 20);
       addAllMoments(exact, x, full, stride, columns, segments, segmentCount, pivot, sums);
       if (rest) addMoments(exact, x + full * stride, rest, realStride, real, pivot, sums);
       if (k > 1) foldCopies(sums, real, k);
@@ -451,7 +456,7 @@ function addDots(
       dotsLanes(
         x + skip, dy + skip, rows - done, stride, columns - c, v128.load(record + GRADIENT.MU * plane),
         v128.load(record + GRADIENT.SCALE * plane), f32x4.splat(1), sumOf(sums, c),
-        bits ? bits + done * bitStride + (c >> 2) : 0, bitStride,
+        sizeOf(sums, c), bits ? bits + done * bitStride + (c >> 2) : 0, bitStride,
       );
     }
   }
@@ -475,12 +480,12 @@ function refineDots(
   const xScale = v128.bitselect(f32x4.splat(LESS), f32x4.splat(1), f32x4.lt(dyScale, f32x4.splat(1)));
   const mu = f32x4.mul(v128.load(record + GRADIENT.MU * plane), xScale);
   const scale = f32x4.mul(v128.load(record + GRADIENT.SCALE * plane), xScale);
-  if (!segments) dotsLanes(x, dy, rows, stride, lanes, mu, scale, dyScale, head + 64, bits, bitStride);
+  if (!segments) dotsLanes(x, dy, rows, stride, lanes, mu, scale, dyScale, head + 64, head + 32, bits, bitStride);
   for (; segmentCount > 0; segmentCount--) {
     const from = load<usize>(segments);
     dotsLanes(
       x + from * stride, dy + from * stride, load<usize>(segments, 4) - from, stride, lanes, mu, scale, dyScale,
-      head + 64, bits ? bits + from * bitStride : 0, bitStride,
+      head + 64, head + 32, bits ? bits + from * bitStride : 0, bitStride,
     );
     segments += 8;
   }
@@ -493,6 +498,40 @@ function refineDots(
     if (back > 1 && !(abs(s) + abs(t) < Infinity)) continue;
     store<f64>(sums + (lane << 3), s);
     store<f64>(sums + (lane << 3), t, 128);
+  }
+}
+
+/**
+ * Where dy's few large values fall on x near the mean, the mean's own error, up to a fifth of a unit of sigma, is many
+ * units of `sum(dy * xhat)`: those columns' means are taken once more, in float64 throughout, and their sums corrected.
+ */
+function sharpenDots(
+  x: usize, rows: usize, stride: usize, lanes: usize, segments: usize, segmentCount: usize, count: f64, record: usize,
+  plane: usize, sums: usize, sizes: usize, mean: usize, rstd: usize, head: usize,
+): void {
+  let open: u32 = 0;
+  for (let lane: usize = 0; lane < min<usize>(lanes, 4); lane++) {
+    const scale = f64(load<f32>(record + GRADIENT.SCALE * plane + (lane << 2)));
+    const size = f64(load<f32>(sizes + (lane << 2))) * (load<f64>(rstd + (lane << 3)) / scale);
+    if (abs(load<f64>(sums + (lane << 3))) > 4 * size) open |= 1 << u32(lane);
+  }
+  if (!open) return;
+  memory.fill(head + 64, 0, 160);
+  const mu = v128.load(record + GRADIENT.MU * plane);
+  const scales = v128.load(record + GRADIENT.SCALE * plane);
+  if (!segments) momentsLanes(x, rows, stride, lanes, mu, scales, head + 64);
+  for (; segmentCount > 0; segmentCount--) {
+    const from = load<usize>(segments);
+    momentsLanes(x + from * stride, load<usize>(segments, 4) - from, stride, lanes, mu, scales, head + 64);
+    segments += 8;
+  }
+  for (let lane: usize = 0; lane < 4; lane++) {
+    if (!(open & (1 << u32(lane)))) continue;
+    const scale = f64(load<f32>(record + GRADIENT.SCALE * plane + (lane << 2)));
+    const muLow = load<f64>(mean + (lane << 3)) * scale - f64(load<f32>(record + GRADIENT.MU * plane + (lane << 2)));
+    const off = load<f64>(head + 64 + (lane << 3)) / count - muLow;
+    const sum = load<f64>(sums + (lane << 3), 128) - off * load<f64>(sums + (lane << 3));
+    if (abs(sum) < Infinity) store<f64>(sums + (lane << 3), sum, 128);
   }
 }
 
@@ -594,7 +633,7 @@ export function columnsBackward(
     if (steps & REDUCE) {
       memory.fill(sum1, 0, groups << 3);
       memory.fill(sum2, 0, groups << 3);
-      memory.fill(sums, 0, room << 4);
+      memory.fill(sums, 0, room * 20);
       if (!segments) addDots(x, dy, full, stride, columns, records, plane, careful, sums, bits, bitStride);
       for (let i: usize = 0; i < segmentCount; i++) {
         const first = load<usize>(segments + (i << 3));
@@ -614,6 +653,12 @@ export function columnsBackward(
           x + (c << 2), dy + (c << 2), rows, realStride, own - c, segments, segmentCount, records + (c << 2), plane,
           sumOf(sums, c), bits ? bits + (c >> 2) : 0, bitStride, work,
         );
+        if ((steps & OWN) && width == 1) {
+          sharpenDots(
+            x + (c << 2), rows, realStride, own - c, segments, segmentCount, count, records + (c << 2), plane,
+            sumOf(sums, c), sizeOf(sums, c), m + (c << 3), r + (c << 3), work,
+          );
+        }
       }
       finishDots(own, width, records, plane, sums, m, r, gamma, sum1, sum2, dgamma, dbeta);
     }

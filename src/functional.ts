@@ -21,6 +21,7 @@ import {
   blockAt,
   blockBytes,
   countOf,
+  EXACTLY,
   type Extras,
   forwardPass,
   type Geometry,
@@ -157,7 +158,7 @@ export function moments(x: Float32Array, shape: readonly number[], options: Axes
     const address = scratch.take(4 * values.length);
     const block = blockAt(scratch.take(blockBytes(held, g)), g);
     held.f32.set(values, address / 4);
-    forwardPass(held, g, REDUCE, address, 0, 0, block, none(count));
+    forwardPass(held, g, REDUCE | EXACTLY, address, 0, 0, block, none(count));
     const { f64 } = held;
     return {
       count,

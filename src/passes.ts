@@ -80,6 +80,8 @@ export function bitBytes({ outer, rows, groups, width, length }: Geometry): numb
 export const REDUCE = 1;
 export const APPLY = 2;
 export const FROZEN = 4;
+export const OWN = 8;
+export const EXACTLY = 16;
 
 /** What a pass may have beside its minibatch; addresses, 0 for none. */
 export interface Extras {

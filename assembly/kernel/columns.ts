@@ -17,13 +17,15 @@
 import { addTo, high, keep, loadLanes, low, madd, passBits, relu, storeLanes } from "../simd/lanes";
 import { AFFINE, GRADIENT } from "../coefficients";
 
-/** Columns of a strip, bytes of a strip's row, bytes of its sums: 16 + 16 float64. */
+/** Columns of a strip, bytes of a strip's row, bytes of its sums: 16 and 16 float64, then 16 float32 of sizes. */
 // @ts-ignore: decorator
 @inline export const STRIP: usize = 16;
 // @ts-ignore: decorator
 @inline export const STRIP_BYTES: usize = 64;
 // @ts-ignore: decorator
-@inline export const SUMS_BYTES: usize = 256;
+@inline export const SUMS_BYTES: usize = 320;
+// @ts-ignore: decorator
+@inline export const SIZES: usize = 256;
 
 /**
  * Rows whose sums stay in float32: groups of four, each added up as a tree. An outlier then passes five roundings at
@@ -245,6 +247,12 @@ export function affineLanes(
   return masked ? keep(g, load<u8>(bit)) : g;
 }
 
+/** Adds a tile's dot products' sizes at `at`: no more than the sum of their terms' sizes, which judges their error. */
+// @ts-ignore: decorator
+@inline function addSize(at: usize, t: v128): void {
+  v128.store(at, f32x4.add(v128.load(at), f32x4.abs(t)));
+}
+
 /** Adds `sum(dy)` and `sum(dy * (x - mu))` of `groups` (up to TILE / 4) groups of four rows to each strip's sums. */
 // @ts-ignore: decorator
 @inline function dots(
@@ -326,6 +334,10 @@ export function affineLanes(
     addTo(sums + 160, t1);
     addTo(sums + 192, t2);
     addTo(sums + 224, t3);
+    addSize(sums + SIZES, t0);
+    addSize(sums + SIZES + 16, t1);
+    addSize(sums + SIZES + 32, t2);
+    addSize(sums + SIZES + 48, t3);
     x += STRIP_BYTES;
     dy += STRIP_BYTES;
     sums += SUMS_BYTES;
@@ -345,7 +357,7 @@ export function dotsStrips(
 /** The same for `lanes` columns and any number of rows, of `x * scale` and `dy * dyScale`. */
 export function dotsLanes(
   x: usize, dy: usize, rows: usize, stride: usize, lanes: usize, mu: v128, scale: v128, dyScale: v128, sums: usize,
-  bits: usize, bitStride: usize,
+  sizes: usize, bits: usize, bitStride: usize,
 ): void {
   const zero = f32x4.splat(0);
   while (rows > 0) {
@@ -365,6 +377,7 @@ export function dotsLanes(
     }
     addTo(sums, s);
     addTo(sums + 128, t);
+    addSize(sizes, t);
     rows -= group;
   }
 }

@@ -13,6 +13,7 @@ import {
   FROZEN,
   forwardPass,
   type Geometry,
+  OWN,
   REDUCE,
 } from "../passes.js";
 import { Arena } from "../runtime/arena.js";
@@ -342,7 +343,7 @@ export abstract class Layer<O extends object = object> {
           segmentCount: segments ? segments.pairs.length / 2 : 0,
           count: saved.count,
         };
-        const steps = REDUCE | APPLY | (frozen ? FROZEN : 0);
+        const steps = REDUCE | APPLY | (frozen ? FROZEN : OWN);
         backwardPass(
           held,
           geometry,
@@ -413,7 +414,7 @@ export abstract class Layer<O extends object = object> {
         count: saved.count,
       };
       const x = saved.x ? saved.x.address : arena.at("x");
-      backwardPass(held, geometry, REDUCE, x, source, 0, block, extras);
+      backwardPass(held, geometry, frozen ? REDUCE : REDUCE | OWN, x, source, 0, block, extras);
       backwardPass(held, geometry, REDUCE, source, source, 0, plain, extras);
       const copy = (address: number) => f64.slice(address / 8, address / 8 + n);
       return {
