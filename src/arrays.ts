@@ -18,6 +18,13 @@ export const lengthOf = (array: Float32Array): number => lengthGetter.call(array
 export const copyInto = (to: Float32Array, from: Float32Array, offset = 0): void =>
   setAll.call(to, from, offset);
 
+/** Fills `to` from `from[offset]` on; short ones by a loop, which spares making a view. */
+export function copyFrom(from: Float32Array, offset: number, to: Float32Array): void {
+  const length = lengthOf(to);
+  if (length > 64) copyInto(to, from.subarray(offset, offset + length));
+  else for (let i = 0; i < length; i++) to[i] = from[offset + i]!;
+}
+
 /** Returns `value` if it is a Float32Array of `length` values. @throws TypeError, RangeError */
 export function checkVector(who: string, name: string, value: unknown, length: number): Float32Array {
   if (!isFloat32Array(value)) throw typeError(who, `${name} to be a Float32Array`, value);

@@ -9,6 +9,8 @@ export interface Core {
   readonly size: number;
   /** 0 once disposed. */
   address: number;
+  /** None: the values are in linear memory. */
+  readonly array?: undefined;
 }
 
 let coreIn: (value: unknown) => Core | undefined;

@@ -1,5 +1,5 @@
 import { type GradientShares, gradientShares, type IdentityGap, identity, identityGap } from "../analysis.js";
-import { checkVector, copyInto } from "../arrays.js";
+import { checkVector, copyFrom, copyInto } from "../arrays.js";
 import { checkFinite, checkInteger, readOptions, typeError } from "../errors.js";
 import type { Block, Geometry } from "../passes.js";
 import type { Runtime } from "../runtime/runtime.js";
@@ -135,8 +135,8 @@ export class BatchNorm extends Layer<{ residual?: Minibatch; mask?: Uint8Array |
 
   protected override keptBlock(held: Runtime, kept: number, block: Block): Block {
     const { mean32, var32, mean, variance, rstd } = this.#places(kept);
-    copyInto(held.f32, this.runningMean, mean32 / 4);
-    copyInto(held.f32, this.runningVar, var32 / 4);
+    copyInto(held.f32, this.#runningMean, mean32 / 4);
+    copyInto(held.f32, this.#runningVar, var32 / 4);
     held.kernels.promote(mean32, mean, this.features);
     held.kernels.promote(var32, variance, this.features);
     return { ...block, mean, variance, rstd };
@@ -146,8 +146,8 @@ export class BatchNorm extends Layer<{ residual?: Minibatch; mask?: Uint8Array |
     this.#seen = true;
     if (!this.trackRunningStats) return;
     const { mean32, var32 } = this.#places(kept);
-    copyInto(held.f32, this.runningMean, mean32 / 4);
-    copyInto(held.f32, this.runningVar, var32 / 4);
+    copyInto(held.f32, this.#runningMean, mean32 / 4);
+    copyInto(held.f32, this.#runningVar, var32 / 4);
     this.batchesTracked++;
     const weight = this.momentum ?? 1 / this.batchesTracked;
     const correction = count / (count - 1);
@@ -161,8 +161,8 @@ export class BatchNorm extends Layer<{ residual?: Minibatch; mask?: Uint8Array |
       mean32,
       var32,
     );
-    copyInto(this.runningMean, held.f32.subarray(mean32 / 4, mean32 / 4 + this.features));
-    copyInto(this.runningVar, held.f32.subarray(var32 / 4, var32 / 4 + this.features));
+    copyFrom(held.f32, mean32 / 4, this.#runningMean);
+    copyFrom(held.f32, var32 / 4, this.#runningVar);
   }
 
   /** The mean of the last training minibatch, a value a channel; null before one. */
@@ -251,8 +251,8 @@ export class BatchNorm extends Layer<{ residual?: Minibatch; mask?: Uint8Array |
   }
 
   #checkRunning(who: string): void {
-    checkVector(who, "runningMean", this.runningMean, this.features);
-    checkVector(who, "runningVar", this.runningVar, this.features);
+    checkVector(who, "runningMean", this.#runningMean, this.features);
+    checkVector(who, "runningVar", this.#runningVar, this.features);
   }
 
   protected override stateSpec(): Record<string, Entry> {

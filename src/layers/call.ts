@@ -1,4 +1,4 @@
-import { checkLength, copyInto, isFloat32Array, lengthOf } from "../arrays.js";
+import { checkLength, copyFrom, copyInto, isFloat32Array, lengthOf } from "../arrays.js";
 import { describe, rangeError, typeError } from "../errors.js";
 import type { Runtime } from "../runtime/runtime.js";
 import type { Scratch } from "../runtime/scratch.js";
@@ -7,26 +7,23 @@ import { type Core, coreOf, live, Tensor } from "../tensor.js";
 /** A minibatch: a Float32Array, which is copied in and out, or a Tensor, which is read and written in place. */
 export type Minibatch = Float32Array | Tensor;
 
-/** A minibatch that was given: a Tensor's core or an array, and how many values it has. */
-export interface Operand {
-  core: Core | undefined;
-  array: Float32Array | undefined;
-  size: number;
-}
+/** A minibatch that was given: a Tensor's core, or an array. */
+export type Operand = Core | { array: Float32Array; size: number; shape?: undefined; address?: undefined };
 
 /** Reads a minibatch argument. @throws TypeError unless it is a Float32Array or a Tensor in use */
 export function readOperand(who: string, name: string, value: unknown): Operand {
   const core = coreOf(value);
-  if (core) return { core: live(who, core), array: undefined, size: core.size };
+  if (core) return live(who, core);
   if (!isFloat32Array(value)) throw typeError(who, `${name} to be a Float32Array or a Tensor`, value);
-  return { core: undefined, array: value, size: lengthOf(value) };
+  return { array: value, size: lengthOf(value) };
 }
 
 /** The same for one that must have the size of `shape`, and if it is a Tensor just that shape. @throws TypeError, RangeError */
 export function readSized(who: string, name: string, value: unknown, shape: readonly number[]): Operand {
   const operand = readOperand(who, name, value);
+  const own = operand.shape;
+  if (own === shape) return operand;
   checkLength(who, name, shape, operand.size);
-  const own = operand.core?.shape;
   if (own && (own.length !== shape.length || own.some((extent, axis) => extent !== shape[axis]))) {
     throw rangeError(who, `${name} of shape ${describe([...shape])}`, [...own]);
   }
@@ -35,11 +32,11 @@ export function readSized(who: string, name: string, value: unknown, shape: read
 
 /** A new minibatch of the kind of `like`. */
 export const newLike = (like: Operand, shape: readonly number[]): Minibatch =>
-  like.core ? new Tensor(shape) : new Float32Array(like.size);
+  like.array ? new Float32Array(like.size) : new Tensor(shape);
 
 /** Where an operand lies: its Tensor, or room for its array. */
-export const place = (scratch: Scratch, { core, size }: Operand): number =>
-  core ? core.address : scratch.take(4 * size);
+export const place = (scratch: Scratch, { address, size }: Operand): number =>
+  address ?? scratch.take(4 * size);
 
 /** Copies an array operand to its place; a Tensor's values are there already. */
 export function copyIn({ f32 }: Runtime, { array }: Operand, address: number): void {
@@ -47,6 +44,6 @@ export function copyIn({ f32 }: Runtime, { array }: Operand, address: number): v
 }
 
 /** Copies an array operand from its place. */
-export function copyOut({ f32 }: Runtime, { array, size }: Operand, address: number): void {
-  if (array) copyInto(array, f32.subarray(address / 4, address / 4 + size));
+export function copyOut({ f32 }: Runtime, { array }: Operand, address: number): void {
+  if (array) copyFrom(f32, address / 4, array);
 }

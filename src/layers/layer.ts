@@ -63,6 +63,14 @@ interface Saved {
   segments: Segments | undefined;
 }
 
+/** The layer's memory for minibatches of one geometry. */
+interface Places {
+  geometry: Geometry;
+  block: Block;
+  /** What the layer keeps. */
+  kept: number;
+}
+
 function readAffine(who: string, affine: unknown): { gamma: unknown; beta: unknown } {
   const parts =
     typeof affine === "boolean"
@@ -95,7 +103,7 @@ export abstract class Layer<O extends object = object> {
   #arena: Arena | undefined;
   #saved: Saved | undefined;
   #cut: { shape: readonly number[]; geometry: Geometry } | undefined;
-  #block: { address: number; geometry: Geometry; block: Block } | undefined;
+  #last: Places | undefined;
 
   /** @param who the layer as errors call it, for instance `BatchNorm(64)` */
   protected constructor(who: string, channels: number, eps: unknown, affine: unknown, activation: unknown) {
@@ -189,8 +197,8 @@ export abstract class Layer<O extends object = object> {
     const held = this.#runtime!;
     const from = readOperand(who, "x", x);
     const call = options === undefined ? undefined : this.#readCall(who, options);
-    const shape = call?.shape ?? from.core?.shape ?? this.shapeOf(who, from.size);
-    checkLength(who, "x", shape, from.size);
+    const shape = call?.shape ?? from.shape ?? this.shapeOf(who, from.size);
+    if (shape !== from.shape) checkLength(who, "x", shape, from.size);
     const geometry = this.#cutOf(who, shape);
     const into = out && readSized(who, "out", out.into, shape);
     if (this.#training && out && x === out.into) {
@@ -221,15 +229,8 @@ export abstract class Layer<O extends object = object> {
       const to = into ?? readOperand(who, "out", fresh);
       const y = place(scratch, to);
       const relu = this.activation === "relu";
-      arena.reserve({
-        block: blockBytes(held, geometry),
-        kept: this.keptBytes(),
-        x: from.core ? 0 : 4 * from.size,
-        bits: relu ? bitBytes(geometry) : 0,
-      });
-      const own = this.#blockOf(arena.at("block"), geometry);
-      const kept = arena.at("kept");
-      const input = from.core ? from.core.address : arena.at("x");
+      const { block: own, kept } = this.#places(held, arena, geometry, from);
+      const input = from.address ?? arena.at("x");
       copyIn(held, from, input);
       if (residual) copyIn(held, residual, added);
       if (segments) held.u32.set(segments.pairs, pairs / 4);
@@ -253,7 +254,7 @@ export abstract class Layer<O extends object = object> {
         geometry,
         shape,
         size: from.size,
-        x: from.core,
+        x: from.array ? undefined : from,
         overwritten: input === y && from.size > 0,
         block,
         frozen,
@@ -298,7 +299,8 @@ export abstract class Layer<O extends object = object> {
     if (saved.x) live(who, saved.x);
     const from = readSized(who, "dy", dy, shape);
     const into = out && readSized(who, "dx", out.into, shape);
-    const { residualGrad } = readOptions(who, options, { residualGrad: undefined });
+    const residualGrad =
+      options === undefined ? undefined : readOptions(who, options, { residualGrad: undefined }).residualGrad;
     if (residualGrad !== undefined && !saved.residual) {
       throw typeError(who, "no residualGrad, as the forward had no residual", residualGrad);
     }
@@ -319,7 +321,7 @@ export abstract class Layer<O extends object = object> {
       const source = place(scratch, from);
       const to = into ?? make();
       // Kernels may write dx over dy: an array's gradient needs one place for both.
-      const dx = to.core ? to.core.address : from.core ? scratch.take(4 * to.size) : source;
+      const dx = to.address ?? (from.array ? source : scratch.take(4 * to.size));
       const wantsResidual = saved.residual && (!out || residualGrad !== undefined);
       const through = !wantsResidual
         ? undefined
@@ -491,7 +493,7 @@ export abstract class Layer<O extends object = object> {
   dispose(): void {
     this.#disposed = true;
     this.#saved = undefined;
-    this.#block = undefined;
+    this.#last = undefined;
     this.#arena?.release();
     this.#arena = undefined;
   }
@@ -502,7 +504,7 @@ export abstract class Layer<O extends object = object> {
 
   /** The statistics of the last training minibatch: addresses, and the runtime that holds them. */
   protected lastStatistics(): { held: Runtime; block: Block } | undefined {
-    return this.#block && { held: this.#runtime!, block: this.#block.block };
+    return this.#last && { held: this.#runtime!, block: this.#last.block };
   }
 
   /** @throws TypeError once disposed */
@@ -521,7 +523,10 @@ export abstract class Layer<O extends object = object> {
   #readCall(
     who: string,
     options: unknown,
-  ): { shape: number[] | undefined; residual: unknown; mask: unknown } {
+  ): { shape: readonly number[] | undefined; residual: unknown; mask: unknown } {
+    // A shape seen before needs no second look: its copy serves.
+    const known = this.#cut?.shape;
+    if (known && isSame(options, known)) return { shape: known, residual: undefined, mask: undefined };
     if (Array.isArray(options))
       return { shape: readShape(who, options), residual: undefined, mask: undefined };
     const call = readOptions(who, options, { shape: undefined, residual: undefined, mask: undefined });
@@ -538,26 +543,44 @@ export abstract class Layer<O extends object = object> {
     return this.#cut.geometry;
   }
 
-  #blockOf(address: number, geometry: Geometry): Block {
-    if (this.#block?.address !== address || this.#block.geometry !== geometry) {
-      this.#block = { address, geometry, block: blockAt(address, geometry) };
-    }
-    return this.#block.block;
+  /** Where the layer's own memory lies, made large enough; the last call's often serves again. */
+  #places(held: Runtime, arena: Arena, geometry: Geometry, from: Operand): Places {
+    const last = this.#last;
+    if (last?.geometry === geometry && !from.array) return last;
+    arena.reserve({
+      block: blockBytes(held, geometry),
+      kept: this.keptBytes(),
+      x: from.array ? 4 * from.size : 0,
+      bits: this.activation === "relu" ? bitBytes(geometry) : 0,
+    });
+    const block = blockAt(arena.at("block"), geometry);
+    this.#last = { geometry, block, kept: arena.at("kept") };
+    return this.#last;
   }
 
   /** gamma and beta, whose arrays may have been replaced. @throws TypeError, RangeError */
   #parameters(who: string): { gamma: Parameter | null; beta: Parameter | null } {
     const gamma = this.#gamma;
     const beta = this.#beta;
-    for (const [name, parameter] of [
-      ["gamma", gamma],
-      ["beta", beta],
-    ] as const) {
-      if (!parameter) continue;
-      checkVector(who, `${name}.data`, parameter.data, this.channels);
-      checkVector(who, `${name}.grad`, parameter.grad, this.channels);
-    }
+    if (gamma) this.#checkParameter(who, "gamma", gamma);
+    if (beta) this.#checkParameter(who, "beta", beta);
     return { gamma, beta };
+  }
+
+  #checkParameter(who: string, name: string, { data, grad }: Parameter): void {
+    checkVector(who, `${name}.data`, data, this.channels);
+    checkVector(who, `${name}.grad`, grad, this.channels);
+  }
+}
+
+/** Whether `value` is an array of just these numbers; anything that cannot be read is not. */
+function isSame(value: unknown, shape: readonly number[]): boolean {
+  try {
+    if (!Array.isArray(value) || value.length !== shape.length) return false;
+    for (let axis = 0; axis < shape.length; axis++) if (value[axis] !== shape[axis]) return false;
+    return true;
+  } catch {
+    return false;
   }
 }
 

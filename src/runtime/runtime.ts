@@ -35,6 +35,11 @@ export interface RuntimeInfo {
   tensors: number;
 }
 
+/**
+ * Added to large blocks, so that arrays of a power of two do not all begin at the same offset of a page: the first-level
+ * cache has room for only twelve lines of one offset (1024 x 1024, backward: 1.4 times slower without).
+ */
+const STAGGER = 320;
 const PAGE = 65536;
 const MOST_PAGES = 65536;
 const WHO = "wasm-norm";
@@ -82,7 +87,7 @@ export class Runtime {
 
   /** The address, a multiple of 64, of `bytes` new bytes. @throws RangeError if memory cannot grow to hold them */
   alloc(bytes: number): number {
-    return this.#allocator.alloc(bytes);
+    return this.#allocator.alloc(bytes >= 4096 ? bytes + STAGGER : bytes);
   }
 
   free(address: number): void {

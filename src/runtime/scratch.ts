@@ -3,7 +3,7 @@ import type { Runtime } from "./runtime.js";
 /** Memory for the length of one call. */
 export class Scratch {
   readonly #runtime: Runtime;
-  readonly #taken: number[] = [];
+  #taken: number[] | undefined;
 
   constructor(runtime: Runtime) {
     this.#runtime = runtime;
@@ -22,11 +22,12 @@ export class Scratch {
   /** The address of `bytes` bytes. @throws RangeError if memory cannot hold them */
   take(bytes: number): number {
     const address = this.#runtime.alloc(bytes);
-    this.#taken.push(address);
+    if (this.#taken) this.#taken.push(address);
+    else this.#taken = [address];
     return address;
   }
 
   release(): void {
-    for (const address of this.#taken) this.#runtime.free(address);
+    if (this.#taken) for (const address of this.#taken) this.#runtime.free(address);
   }
 }
