@@ -1,5 +1,6 @@
-import { cpSync, rmSync } from "node:fs";
+import { cpSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { basename, resolve } from "node:path";
+import { transform } from "esbuild";
 import { defineConfig, type Options } from "tsup";
 
 // The configurations below run side by side, so that none of them may clean for the others.
@@ -7,20 +8,35 @@ rmSync("dist", { recursive: true, force: true });
 for (const file of ["simd.wasm", "relaxed-simd.wasm"]) cpSync(`build/${file}`, `dist/wasm/${file}`);
 
 const entry = ["src/index.ts", "src/functional.ts"];
+const everywhere = [...entry, "src/safetensors.ts"];
 
-const shared: Options = {
+const esm: Options = {
   entry,
+  format: "esm",
   platform: "neutral",
   target: "es2022",
   noExternal: ["@assemblyscript/loader"],
+  // The entries share one memory, which therefore is in a chunk of its own.
   splitting: true,
 };
 
+/**
+ * CommonJS beside ESM, file by file. esbuild splits no CommonJS, and where tsup splits it with sucrase a parameter
+ * that is named as an export overwrites that export.
+ */
+async function writeCommonJS(): Promise<void> {
+  for (const file of readdirSync("dist").filter((name) => name.endsWith(".js"))) {
+    const imports = /(from|import) "(\.\/[^"]+)\.js"/g;
+    const code = readFileSync(`dist/${file}`, "utf8").replace(imports, '$1 "$2.cjs"');
+    const { code: converted } = await transform(code, { format: "cjs", target: "es2022" });
+    writeFileSync(`dist/${file.replace(/\.js$/, ".cjs")}`, converted);
+  }
+}
+
 /** A build for a runtime that compiles imported .wasm files ahead: `module` takes the place of the inlined text. */
 const precompiled = (outDir: string, module: string, suffix: string): Options => ({
-  ...shared,
+  ...esm,
   outDir,
-  format: "esm",
   esbuildPlugins: [
     {
       name: "precompiled",
@@ -36,7 +52,13 @@ const precompiled = (outDir: string, module: string, suffix: string): Options =>
 });
 
 export default defineConfig([
-  { ...shared, entry: [...entry, "src/safetensors.ts"], format: ["esm", "cjs"], dts: true },
+  { ...esm, entry: everywhere, onSuccess: writeCommonJS },
+  {
+    entry: everywhere,
+    format: ["esm", "cjs"],
+    // Symbol.dispose stands in no lib that compilers take by default.
+    dts: { only: true, banner: '/// <reference lib="esnext.disposable" />' },
+  },
   precompiled("dist/workerd", "precompiled.ts", ""),
   precompiled("dist/edge-light", "precompiled-simd.ts", "?module"),
 ]);

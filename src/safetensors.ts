@@ -231,7 +231,7 @@ export function saveSafetensors(
   dict: Readonly<StateDict>,
   metadata: Readonly<Record<string, string>> = {},
   shapes: Readonly<Record<string, readonly number[]>> = {},
-): Uint8Array<ArrayBuffer> {
+): Uint8Array {
   const who = "saveSafetensors";
   const given = new Map(readFields(who, "shapes", shapes));
   const tensors = readFields(who, "the state dict", dict).map(([name, value]) => {

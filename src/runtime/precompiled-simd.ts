@@ -3,5 +3,9 @@
 import simd from "../../build/simd.wasm";
 import type { Code, Variant } from "./runtime.js";
 
+// Sandboxes compile in their host's realm and run the program in another, where the module is no instance of
+// WebAssembly.Module; it is instantiated all the same once it says so.
+if (!(simd instanceof WebAssembly.Module)) Object.setPrototypeOf(simd, WebAssembly.Module.prototype);
+
 /** The one binary that there is, compiled before the program started. */
 export const binary = (variant: Variant): Code | undefined => (variant === "simd" ? simd : undefined);

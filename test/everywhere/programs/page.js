@@ -1,0 +1,14 @@
+// The package straight from its folder, as a page does that bundles nothing. In a worker it answers by a message.
+
+import * as functional from "./node_modules/wasm-norm/dist/functional.js";
+import * as wasmNorm from "./node_modules/wasm-norm/dist/index.js";
+import { prove } from "./proof.js";
+
+const mode = new URLSearchParams(location.search).get("mode");
+const result = prove(wasmNorm, functional, mode);
+if (typeof document === "object") globalThis.result = result;
+else
+  result.then(
+    (proof) => postMessage({ proof }),
+    ({ message }) => postMessage({ message }),
+  );
