@@ -47,18 +47,26 @@ describe("the engine", () => {
   test("that forbids compiling", async () => {
     const use = await firstUse();
     const forbidden = new WebAssembly.CompileError("Wasm code generation disallowed by embedder");
-    vi.spyOn(WebAssembly, "Module").mockImplementation(() => {
-      throw forbidden;
-    });
+    vi.spyOn(WebAssembly, "Module").mockImplementation(
+      class {
+        constructor() {
+          throw forbidden;
+        }
+      } as unknown as typeof WebAssembly.Module,
+    );
     expect(use).toThrow(/^wasm-norm: compiling WebAssembly is forbidden here.*'wasm-unsafe-eval'.*init/);
     expect(use).toThrow(expect.objectContaining({ cause: forbidden }));
   });
 
   test("that refuses memory", async () => {
     const { init, tensor } = await load();
-    const Memory = vi.spyOn(WebAssembly, "Memory").mockImplementation(() => {
-      throw new RangeError("could not allocate memory");
-    });
+    const Memory = vi.spyOn(WebAssembly, "Memory").mockImplementation(
+      class {
+        constructor() {
+          throw new RangeError("could not allocate memory");
+        }
+      } as unknown as typeof WebAssembly.Memory,
+    );
     const message = "wasm-norm: the engine refused a memory that may grow to 4294967296 bytes";
     expect(() => tensor([1])).toThrow(RangeError);
     expect(() => tensor([1])).toThrow(message);
