@@ -45,22 +45,25 @@ describe("the two binaries", () => {
     expect(binary("simd").equals(binary("relaxed-simd"))).toBe(false);
   });
 
-  test.each(variants)("init takes %s as bytes, module, and promise of one", async (variant) => {
-    const bytes = new Uint8Array(binary(variant));
-    for (const wasm of [
-      bytes,
-      bytes.buffer,
-      new WebAssembly.Module(bytes),
-      Promise.resolve(bytes),
-      new Response(bytes),
-    ]) {
-      const library = await load();
-      await library.init({ wasm, variant });
-      const layer = new library.BatchNorm(1, { eps: 0 });
-      expect(layer.forward(Float32Array.of(1, 3), [2, 1])).toEqual(Float32Array.of(-1, 1));
-      expect(library.runtimeInfo().variant).toBe(variant);
-    }
-  });
+  test.each(variants)(
+    "init takes %s as bytes, a module, a response, and a promise of one",
+    async (variant) => {
+      const bytes = new Uint8Array(binary(variant));
+      for (const wasm of [
+        bytes,
+        bytes.buffer,
+        new WebAssembly.Module(bytes),
+        Promise.resolve(bytes),
+        new Response(bytes),
+      ]) {
+        const library = await load();
+        await library.init({ wasm, variant });
+        const layer = new library.BatchNorm(1, { eps: 0 });
+        expect(layer.forward(Float32Array.of(1, 3), [2, 1])).toEqual(Float32Array.of(-1, 1));
+        expect(library.runtimeInfo().variant).toBe(variant);
+      }
+    },
+  );
 
   test("without init, the fastest that the engine validates is there at once", async () => {
     const library = await load();

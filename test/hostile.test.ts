@@ -443,7 +443,7 @@ const entries: Record<string, () => void | Promise<void>> = {
   },
 };
 
-/** These need another engine or another process, and are tested there: npm run test:everywhere. */
+/** An engine that forbids compiling, one without SIMD, and one that refuses memory: surroundings.test.ts has them. */
 const elsewhere = ["csp", "no-simd", "low-virtual-memory"];
 
 describe("hostile_api.json", () => {

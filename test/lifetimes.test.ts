@@ -10,9 +10,12 @@ import {
   normals,
   plain,
   subjectsOfEveryFamily,
+  tailShapes,
 } from "./cases.js";
 import { gradientFor } from "./judge.js";
 import { naming, oneOfEach, refusal } from "./refusal.js";
+
+type T = InstanceType<Library["Tensor"]>;
 
 let library: Library;
 beforeEach(async () => {
@@ -306,6 +309,80 @@ describe("memory that grows", () => {
     expect(layer.gamma!.data).toEqual(want);
     optimizer.zeroGrad();
     expect(layer.gamma!.grad).toEqual(Float32Array.of(0, 0));
+  });
+});
+
+describe("the edges of an array", () => {
+  test("what lies beside a Tensor is neither read nor written, at any tail", () => {
+    for (const [rows, columns] of [...tailShapes, [67, 17], [33, 64]] as const) {
+      for (const subject of subjectsOfEveryFamily(rows + 1, columns)) {
+        const shape = [...subject.shape];
+        const geometry = geometryOf(subject);
+        const x = fill(plain, geometry);
+        const dy = gradientFor(geometry);
+        const alone = build(library, subject);
+        const y = alone.forward(x, shape);
+        const dx = alone.backward(dy);
+
+        // between neighbours full of NaN, which any sum that strays would show
+        const nan = new Float32Array(16).fill(Number.NaN);
+        const guards = [library.tensor([16], nan)];
+        const [xTensor, yTensor, dyTensor, dxTensor] = [
+          x,
+          new Float32Array(x.length),
+          dy,
+          new Float32Array(x.length),
+        ].map((values) => {
+          const tensor = library.tensor(shape, values);
+          guards.push(library.tensor([16], nan));
+          return tensor;
+        }) as [T, T, T, T];
+        const layer = build(library, subject);
+        layer.forwardInto(xTensor, yTensor);
+        layer.backwardInto(dyTensor, dxTensor);
+        expect(yTensor.toArray(), label(subject)).toEqual(y);
+        expect(dxTensor.toArray(), label(subject)).toEqual(dx);
+        expect(xTensor.toArray()).toEqual(x);
+        expect(dyTensor.toArray()).toEqual(dy);
+        for (const guard of guards) expect(guard.data).toEqual(nan);
+        for (const tensor of [...guards, xTensor, yTensor, dyTensor, dxTensor]) tensor.dispose();
+        layer.dispose();
+        alone.dispose();
+      }
+    }
+  });
+
+  test("the last bytes of memory are as good as any", async () => {
+    const small = await load();
+    await small.init({ maxMemory: 3 * 65_536 });
+    for (const subject of [...subjectsOfEveryFamily(9, 5), ...subjectsOfEveryFamily(8, 4)]) {
+      const shape = [...subject.shape];
+      const geometry = geometryOf(subject);
+      const x = fill(plain, geometry);
+      const dy = gradientFor(geometry);
+      const layer = build(small, subject);
+      const y = layer.forward(small.tensor(shape, x));
+      const dx = layer.backward(small.tensor(shape, dy));
+      const [wantY, wantDx] = [y.toArray(), dx.toArray()];
+      // as many as there is room for: the last ones end where memory does
+      const all: T[] = [];
+      expect(() => {
+        for (;;) all.push(small.tensor(shape));
+      }).toThrow(RangeError);
+      const [a, b] = all.slice(-2) as [T, T];
+      for (const [from, to] of [
+        [a, b],
+        [b, a],
+      ] as const) {
+        from.set(x);
+        layer.forwardInto(from, to);
+        expect(to.toArray(), label(subject)).toEqual(wantY);
+        to.set(dy);
+        layer.backwardInto(to, to);
+        expect(to.toArray(), label(subject)).toEqual(wantDx);
+      }
+      for (const thing of [...all, y, dx, layer]) thing.dispose();
+    }
   });
 });
 

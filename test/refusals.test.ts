@@ -545,31 +545,20 @@ describe("BatchNorm's answers", () => {
 });
 
 describe("init", () => {
-  test("refuses what it does not know", async () => {
-    for (const options of [
-      { variant: "avx2" },
-      { variant: 1 },
-      { maxMemory: -1 },
-      { maxMemory: "1" },
-      { threads: -1 },
-      { threads: 1.5 },
-      { wasm: 5 },
-      { wasm: Uint8Array.of(1, 2, 3) },
-      null,
-      "simd",
-    ]) {
-      const fresh = await load();
-      await expect(fresh.init(options as Any), JSON.stringify(options)).rejects.toThrow(/^init: |wasm-norm/);
-      // and what was refused has not spoiled anything
-      const layer = new fresh.BatchNorm(1);
-      expect(Array.from(layer.forward(Float32Array.of(-1, 1), [2, 1]))).toHaveLength(2);
-    }
-  });
-
-  test("after first use is refused", async () => {
+  test.each([
+    { variant: "avx2" },
+    { variant: 1 },
+    { maxMemory: -1 },
+    { maxMemory: "1" },
+    { threads: -1 },
+    { threads: 1.5 },
+    null,
+    "simd",
+  ])("refuses %j, and spoils nothing", async (options) => {
     const fresh = await load();
-    fresh.tensor([1]);
-    await expect(fresh.init({ variant: "simd" })).rejects.toThrow(/before/);
+    await expect(fresh.init(options as Any)).rejects.toThrow(naming("init"));
+    const layer = new fresh.BatchNorm(1, { eps: 0 });
+    expect(layer.forward(Float32Array.of(-1, 1), [2, 1])).toEqual(Float32Array.of(-1, 1));
   });
 });
 
