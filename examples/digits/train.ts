@@ -62,17 +62,21 @@ export interface Gap {
   layers: { scale: Float32Array; shift: Float32Array }[];
 }
 
-/** Trains one arm: yields after every step and after every epoch. */
+/** The network before its first step: every arm has the same weights. */
+export function untrained(arm: Arm, { seed, hidden }: Settings): Network {
+  return new Network([PIXELS, ...hidden, CLASSES], seededRandom(seed), arm.normalized);
+}
+
+/** Trains one arm: yields after every step and after every epoch. Disposes of the network at the end. */
 export function* train(
   arm: Arm,
   training: Digits,
   test: Digits,
   settings: Settings,
+  network: Network = untrained(arm, settings),
 ): Generator<Step | Epoch, void> {
   const { seed, epochs, batchSize, momentum } = settings;
-  // Weights and order of rows come from sources of their own: every arm has the same of both.
-  const sizes = [PIXELS, ...settings.hidden, CLASSES];
-  const network = new Network(sizes, seededRandom(seed), arm.normalized);
+  // The order of rows has a source of its own: every arm sees the same.
   const rowOrder = seededRandom(seed + 1_000_003);
   try {
     if (arm.start === "undone") undoNormalization(network, training);
