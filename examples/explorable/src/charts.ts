@@ -13,6 +13,8 @@ export const COLOUR = {
   rest: "var(--blue)",
 } as const;
 
+const MARGINS = { marginTop: 10, marginRight: 10, marginBottom: 36, marginLeft: 50 };
+
 /** Smaller screens get smaller figures, not smaller print. */
 export const isNarrow = (width: number): boolean => width < 480;
 
@@ -33,11 +35,7 @@ export function chart(
     asked = 0;
     drawnWidth = host.clientWidth;
     if (drawnWidth === 0) return;
-    const svg = plot({
-      ...options(drawnWidth),
-      width: drawnWidth,
-      className: "plot",
-    });
+    const svg = plot({ ...MARGINS, ...options(drawnWidth), width: drawnWidth, className: "plot" });
     svg.setAttribute("aria-hidden", "true");
     host.replaceChildren(svg);
     host.setAttribute("aria-label", describe());

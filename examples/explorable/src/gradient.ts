@@ -96,9 +96,6 @@ function splitChart(id: string, of: () => Split[]): () => void {
     element(id),
     (width) => ({
       height: 300,
-      marginLeft: 48,
-      marginRight: 0,
-      marginTop: 10,
       marginBottom: 40,
       x: { type: "band", domain: SIZES, label: "batch size →", labelAnchor: "right", padding: 0.18 },
       y: {

@@ -100,6 +100,9 @@ const BINS = 40;
 /** Below a histogram of height 1: where the first batch's strip of dots begins, and a strip's height. */
 const STRIP = 0.14;
 
+/** Set as the text sets its symbols. */
+const SYMBOL = { fontFamily: "KaTeX_Math, KaTeX_Main, serif", fontStyle: "italic", fontSize: 19 };
+
 /** What is drawn of one batch in all three rows: its bars, heights in examples, and its dots. */
 function rowsOf(from: State["first"], reach: number) {
   const width = (2 * reach) / BINS;
@@ -149,7 +152,7 @@ function rowMarks({ first, other, reach }: State, narrow: boolean): Markish[] {
       }),
     ]),
     ruleY([0], { stroke: COLOUR.rule }),
-    text(labels, { fy: "row", text: "row", frameAnchor: "top-left", fontSize: 17, fontStyle: "italic" }),
+    text(labels, { fy: "row", text: "row", frameAnchor: "top-left", ...SYMBOL }),
     text(labels, { fy: "row", text: "moments", frameAnchor: "top-right", dy: 3, fill: COLOUR.quiet }),
   ];
 }
@@ -288,10 +291,11 @@ async function trainedWeights(): Promise<void> {
   const worker = new Worker(new URL("./training.worker.ts", import.meta.url), { type: "module" });
   const trainer = wrap<Trainer>(worker);
   const progress = element("weights-progress");
+  progress.textContent = "training";
   progress.hidden = false;
   await trainer.start(plain.id, DEFAULTS, training, test);
   for (let epoch = 0; epoch <= DEFAULTS.epochs; epoch++) {
-    progress.textContent = `epoch ${epoch} of ${DEFAULTS.epochs}`;
+    progress.textContent = `training: epoch ${epoch} of ${DEFAULTS.epochs}`;
     await trainer.next();
   }
   layers.trained = await trainer.firstLayer(pick(training, shuffled).pixels);

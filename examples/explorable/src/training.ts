@@ -44,7 +44,20 @@ batch.value = String(DEFAULTS.batchSize);
 
 const colour = (arm: Arm) => `var(--arm-${arm.id})`;
 const last = ({ epochs }: Run) => epochs.at(-1);
-const finished = () => (last(run)?.epoch ?? 0) === DEFAULTS.epochs;
+const finished = (one: Run) => last(one)?.epoch === DEFAULTS.epochs;
+
+/** Shows the chosen arm: the run it had, if that came to its end, or a new one. */
+function changeArm(): void {
+  const arm = ARMS.find(({ id }) => id === chosen<Arm["id"]>("arm"))!;
+  const kept = runs.get(arm.id);
+  rate.value = String(arm.learningRate);
+  if (!kept || !finished(kept)) return void restart();
+  run = kept;
+  rate.value = String(run.learningRate);
+  batch.value = String(run.batchSize);
+  setRunning(false);
+  update();
+}
 
 /** A new run of the chosen arm, at epoch 0. */
 async function restart(): Promise<void> {
@@ -70,14 +83,14 @@ async function advance(): Promise<void> {
     run.steps.push({ epoch: epoch.epoch - 1 + (i + 1) / losses.length, loss });
   });
   run.epochs.push(epoch);
-  if (finished()) setRunning(false);
+  if (finished(run)) setRunning(false);
   update();
 }
 
 /** Epoch after epoch, one in a frame: units are seen to move, and a hidden page does not train. */
 async function train(): Promise<void> {
   const mine = ++loop;
-  while (running && mine === loop && !finished()) {
+  while (running && mine === loop && !finished(run)) {
     await advance();
     await new Promise(requestAnimationFrame);
   }
@@ -86,7 +99,7 @@ async function train(): Promise<void> {
 function setRunning(now: boolean): void {
   running = now;
   const begun = last(run)?.epoch;
-  element("run").textContent = now ? "Pause" : finished() ? "Run again" : begun ? "Resume" : "Start";
+  element("run").textContent = now ? "Pause" : finished(run) ? "Run again" : begun ? "Resume" : "Start";
   if (!now && begun) announce("training", summary());
 }
 
@@ -98,28 +111,26 @@ export function pause(): void {
 function summary(): string {
   const { epoch, loss, testAccuracy, gap } = last(run)!;
   return (
-    `${run.arm.title}, epoch ${epoch} of ${DEFAULTS.epochs}: loss ${loss.toPrecision(3)}` +
+    `${run.arm.title}, epoch ${epoch} of ${DEFAULTS.epochs}: loss ${short(loss)}` +
     (Number.isNaN(testAccuracy) ? "" : `, ${percent(testAccuracy)} of the test digits right`) +
     (gap ? `, ${fixed(gap.rms, 2)} from the undoing` : "") +
     "."
   );
 }
 
-// The control has another objective: its loss and its curve beside the others' would mean nothing.
-const comparable = () => [...runs.values()].filter(({ arm }) => arm.objective === run.arm.objective);
+/** The runs to draw: begun, and of one objective. The control's loss beside the others' would mean nothing. */
+const comparable = () =>
+  [...runs.values()].filter(
+    (one) => one === run || (one.arm.objective === run.arm.objective && one.epochs.length > 1),
+  );
 const epochAxis = { domain: [0, DEFAULTS.epochs], label: "epoch →", ticks: 6 };
 
 const drawLoss = chart(
   element("loss-chart"),
   () => ({
     height: 200,
-    marginLeft: 50,
-    marginRight: 10,
-    marginTop: 10,
-    marginBottom: 36,
     x: epochAxis,
-    y: { type: "log", label: null, ticks: powersOfTen(), tickFormat: String, grid: true },
-    clip: true,
+    y: { type: "log", label: null, ticks: powersOfTen(), tickFormat: short, grid: true },
     marks: [
       line(run.steps, {
         x: "epoch",
@@ -134,9 +145,17 @@ const drawLoss = chart(
   () => `Loss over the epochs, on a logarithmic scale. ${last(run) ? summary() : ""}`,
 );
 
+/** Three digits, and no row of zeros. */
+const short = (value: number): string =>
+  value < 1e-3
+    ? value.toExponential(value === 10 ** Math.round(Math.log10(value)) ? 0 : 2)
+    : String(+value.toPrecision(3));
+
 /** Those that the losses drawn span. */
 function powersOfTen(): number[] {
-  const losses = comparable().flatMap(({ epochs }) => epochs.map(({ loss }) => loss));
+  const losses = comparable()
+    .flatMap(({ epochs }) => epochs.map(({ loss }) => loss))
+    .filter((loss) => loss > 0);
   const low = Math.ceil(Math.log10(Math.min(...losses)));
   const high = Math.floor(Math.log10(Math.max(...losses)));
   return Array.from({ length: Math.max(0, high - low + 1) }, (_, i) => 10 ** (low + i));
@@ -148,15 +167,10 @@ const drawAccuracy = chart(
     const digits = run.arm.objective === "digits";
     return {
       height: 200,
-      marginLeft: 50,
-      marginRight: 10,
-      marginTop: 10,
-      marginBottom: 36,
       x: epochAxis,
       y: digits
         ? {
             domain: [0, 1],
-            percent: false,
             tickFormat: (v: number) => percent(v, 0),
             label: null,
             ticks: 5,
@@ -189,7 +203,7 @@ const drawScatter = chart(
     const points = scatter();
     const now = points.map((p) => [p.scale, p.shift] as const);
     const began = points.map((p) => [p.fromScale, p.fromShift] as const);
-    const all = [...now, ...began, [1, 0] as const];
+    const all = [...now, ...began, [0, -1] as const, [2, 1] as const];
     const undone = [{ x: 1, y: 0 }];
     return {
       height: 440,
@@ -198,7 +212,7 @@ const drawScatter = chart(
       marginTop: 24,
       marginBottom: 40,
       x: {
-        domain: extent([0, ...all.map(([x]) => x)]),
+        domain: extent(all.map(([x]) => x)),
         label: "γ / σ →",
         labelAnchor: "right",
         grid: true,
@@ -240,14 +254,14 @@ function scatter() {
       shift: shift[c]!,
       fromScale: from[layer]!.scale[c]!,
       fromShift: from[layer]!.shift[c]!,
-    })),
+    })).filter(({ scale, shift }) => Number.isFinite(scale) && Number.isFinite(shift)),
   );
 }
 
 /** Their extent with a margin. */
 function extent(values: readonly number[]): [number, number] {
   const [low, high] = [Math.min(...values), Math.max(...values)];
-  const margin = 0.06 * (high - low || 2);
+  const margin = 0.06 * (high - low);
   return [low - margin, high + margin];
 }
 
@@ -259,9 +273,11 @@ function update(): void {
   element("accuracy-title").textContent = digits ? "Test digits right" : "Distance from the undoing";
   element("epoch").textContent =
     `epoch ${at.epoch} of ${DEFAULTS.epochs}` +
-    (digits ? `, test digits right: ${percent(at.testAccuracy)}` : `, loss ${at.loss.toPrecision(2)}`);
+    (digits ? `, test digits right: ${percent(at.testAccuracy)}` : `, loss ${short(at.loss)}`);
   reveal("gap-sentence", at.gap !== null);
   reveal("no-gap-sentence", at.gap === null);
+  reveal("to-control", digits);
+  reveal("in-control", !digits);
   if (at.gap) {
     show("epochs-done", at.epoch, String(at.epoch));
     const units = at.gap.layers.reduce((sum, { scale }) => sum + scale.length, 0);
@@ -276,15 +292,11 @@ function update(): void {
 }
 
 element("run").addEventListener("click", () => {
-  const again = finished();
+  const again = finished(run);
   setRunning(!running);
   void (again ? restart() : train());
 });
 element("restart").addEventListener("click", () => void restart());
-onChange("arm", () => {
-  rate.value = String(ARMS.find(({ id }) => id === chosen("arm"))!.learningRate);
-  void restart();
-});
+onChange("arm", changeArm);
 for (const name of ["rate", "batch"]) onChange(name, () => void restart());
-rate.value = String(ARMS.find(({ id }) => id === chosen("arm"))!.learningRate);
-void restart();
+changeArm();

@@ -26,6 +26,8 @@ export class Explorable {
       throw new Error(`expected Chromium at ${executablePath} (or in CHROMIUM)`);
     const server = await preview({
       root: new URL("..", import.meta.url).pathname,
+      // Not at the root: the built page must work under any path.
+      base: "/some/path/",
       preview: { port: 0, open: false },
       logLevel: "warn",
     });

@@ -1,29 +1,74 @@
-// Pictures of every part at both widths and in both themes: `npm run screenshots [folder]`.
+// Pictures of the parts as a reader may leave them: `npm run screenshots` those kept in screenshots/, and with a
+// folder's name every part at both widths and in both themes.
 import { mkdirSync } from "node:fs";
-import { Explorable } from "./browser.ts";
+import type { Page } from "playwright-core";
+import { choose, Explorable } from "./browser.ts";
 
-const folder = process.argv[2] ?? "screenshots";
-mkdirSync(folder, { recursive: true });
+const WIDTHS = [360, 1600];
+const THEMES = ["light", "dark"] as const;
+const PARTS = ["one-unit", "training", "gradient", "timing"];
+const KEPT = [
+  "one-unit-1600-light",
+  "one-unit-360-dark",
+  "training-1600-dark",
+  "training-360-light",
+  "gradient-1600-light",
+  "timing-1600-dark",
+];
+const MARGIN = 24;
+
+const folder = process.argv[2];
+mkdirSync(folder ?? "screenshots", { recursive: true });
+
+async function play(page: Page): Promise<void> {
+  await choose(page, "weights", "trained");
+  await page.locator("#weights-progress").waitFor();
+  await page.locator("#weights-progress").waitFor({ state: "hidden" });
+  await page.click("#second");
+  await page.click("#undo");
+  await choose(page, "arm", "control");
+  await page.getByRole("button", { name: "Start", exact: true }).click();
+  await page.waitForFunction(
+    () => Number(document.querySelector<HTMLDataElement>("#epochs-done")!.value) >= 3,
+  );
+  await page.getByRole("button", { name: "Pause" }).click();
+  await choose(page, "at", "undone");
+  await page.locator("#timing-chart").scrollIntoViewIfNeeded();
+  await page.locator("#timing-sentence").waitFor();
+  await page.evaluate(() => (document.activeElement as HTMLElement).blur());
+  await page.waitForTimeout(300);
+}
+
+/** The part's heading, picture and text, with a margin. */
+async function shoot(page: Page, part: string, path: string): Promise<void> {
+  const clip = await page.evaluate(
+    ([id, margin]) => {
+      const boxes = [...document.querySelectorAll(`#${id} > :is(h2, figure, p:not(.sr-only))`)].map(
+        (element) => element.getBoundingClientRect(),
+      );
+      const left = Math.max(0, Math.floor(Math.min(...boxes.map((box) => box.left))) - margin);
+      const top = Math.floor(Math.min(...boxes.map((box) => box.top))) - margin;
+      const right = Math.min(innerWidth, Math.max(...boxes.map((box) => box.right)) + margin);
+      const bottom = Math.floor(Math.max(...boxes.map((box) => box.bottom))) + margin;
+      return { x: left, y: top + scrollY, width: right - left, height: bottom - top };
+    },
+    [part, MARGIN] as const,
+  );
+  await page.screenshot({ path, clip, fullPage: true });
+}
 
 const explorable = await Explorable.serve();
 try {
-  for (const width of [360, 1600]) {
-    for (const theme of ["light", "dark"] as const) {
+  for (const width of WIDTHS) {
+    for (const theme of THEMES) {
       const { page, complaints } = await explorable.open(width, theme, true);
-      await page.click("#second");
-      await page.locator("#gamma").fill("2.4");
-      await page.selectOption("#rate", "0.3");
-      await page.click("#run");
-      await page.getByText("epoch 30 of 30").waitFor({ timeout: 60_000 });
-      await page.locator("#timing-chart").scrollIntoViewIfNeeded();
-      await page.locator("#timing-sentence").waitFor({ timeout: 60_000 });
-      await page.waitForTimeout(300);
-      for (const part of ["header", "#one-unit", "#training", "#gradient", "#timing"]) {
-        await page
-          .locator(part)
-          .screenshot({ path: `${folder}/${part.replace("#", "")}-${width}-${theme}.png` });
+      await play(page);
+      if (folder) await page.screenshot({ path: `${folder}/all-${width}-${theme}.png`, fullPage: true });
+      for (const part of PARTS) {
+        const name = `${part}-${width}-${theme}`;
+        if (folder || KEPT.includes(name)) await shoot(page, part, `${folder ?? "screenshots"}/${name}.png`);
       }
-      if (complaints.length) console.log(width, theme, complaints);
+      for (const complaint of complaints) console.error(width, theme, complaint);
       await page.context().close();
     }
   }
