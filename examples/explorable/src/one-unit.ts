@@ -285,9 +285,12 @@ function undo(): void {
   moving = requestAnimationFrame(frame);
 }
 
+let asked = false;
+
 /** Trains the network without normalization, in a worker, the first time that its weights are asked for. */
 async function trainedWeights(): Promise<void> {
-  if (layers.trained || chosen("weights") !== "trained") return;
+  if (asked || chosen("weights") !== "trained") return;
+  asked = true;
   const worker = new Worker(new URL("./training.worker.ts", import.meta.url), { type: "module" });
   const trainer = wrap<Trainer>(worker);
   const progress = element("weights-progress");
