@@ -1,5 +1,11 @@
-import "./one-unit.ts";
-import "./training.ts";
-import "./gradient.ts";
-import "./timing.ts";
 import "./theme.ts";
+import "./one-unit.ts";
+
+// The first picture is drawn first; the other parts compute theirs after it.
+requestAnimationFrame(() => {
+  setTimeout(() => {
+    void import("./training.ts");
+    void import("./gradient.ts");
+    void import("./timing.ts");
+  });
+});

@@ -90,7 +90,7 @@ function state() {
     ...y,
   ]);
   const reach = Math.max(3, ...all.map(Math.abs)) * 1.04;
-  return { first, other, reach, fit: bestLine(first.y) };
+  return { first, other, reach, fit: bestLine(first.y), normalizedFit: bestLine(first.normalized) };
 }
 type State = ReturnType<typeof state>;
 let current: State;
@@ -232,7 +232,7 @@ const drawSigmoid = chart(
 
 function update(): void {
   current = state();
-  const { first, other, fit } = current;
+  const { first, other, fit, normalizedFit } = current;
   element("gamma-value").textContent = fixed(Number(gamma.value), 2);
   element("beta-value").textContent = fixed(Number(beta.value), 2);
   show("unit-rows-count", m, String(m));
@@ -240,7 +240,9 @@ function update(): void {
   show("undo-beta", first.undoing.beta, fixed(first.undoing.beta, 2));
   show("unit-gap", first.gap, fixed(first.gap, 2));
   show("unit-r2", fit.r2, percent(fit.r2));
+  show("normalized-r2", normalizedFit.r2, percent(normalizedFit.r2));
   reveal("second-sentence", other !== null);
+  reveal("second-key", other !== null);
   if (other) show("second-gap", other.gap, fixed(other.gap, 2));
   element("second").textContent = other ? "Draw another" : "Draw a second batch";
   drawRows();

@@ -265,10 +265,21 @@ function extent(values: readonly number[]): [number, number] {
   return [low - margin, high + margin];
 }
 
+/** What an arm is, in words. */
+function words({ normalized, learns, start, objective }: Arm): string {
+  if (!normalized) return "No normalization; the weights learn to name the digits.";
+  const from = start === "undone" ? "at the undoing" : "at 1 and 0";
+  if (!learns.gammaBeta) return `Normalized; γ and β stay ${from}, the weights learn to name the digits.`;
+  return objective === "digits"
+    ? `γ and β start ${from} and learn to name the digits together with the weights.`
+    : `γ and β start ${from} and learn to give each layer back its own input; the weights stay.`;
+}
+
 function update(): void {
   const at = last(run);
   if (!at) return;
   const digits = run.arm.objective === "digits";
+  element("arm-words").textContent = words(run.arm);
   element("loss-title").textContent = digits ? "Loss (cross-entropy)" : "Loss (output minus input, squared)";
   element("accuracy-title").textContent = digits ? "Test digits right" : "Distance from the undoing";
   element("epoch").textContent =
@@ -277,7 +288,6 @@ function update(): void {
   reveal("gap-sentence", at.gap !== null);
   reveal("no-gap-sentence", at.gap === null);
   reveal("to-control", digits);
-  reveal("in-control", !digits);
   if (at.gap) {
     show("epochs-done", at.epoch, String(at.epoch));
     const units = at.gap.layers.reduce((sum, { scale }) => sum + scale.length, 0);

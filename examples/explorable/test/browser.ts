@@ -56,7 +56,8 @@ export class Explorable {
       if (!address.startsWith(this.url) && !/^(data|blob):/.test(address)) outside.push(address);
     });
     await page.goto(this.url);
-    await page.waitForSelector("#unit-chart svg");
+    await page.waitForSelector("#scatter-chart svg");
+    await page.waitForSelector("#timing-chart svg");
     return { page, complaints, outside };
   }
 

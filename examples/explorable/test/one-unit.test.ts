@@ -67,6 +67,7 @@ test("sliders, a second batch and Undo show what the package computes", async ()
   close(await figure(page, "undo-beta"), moved.undoing.beta, 1e-6);
   close(await figure(page, "unit-gap"), moved.gap, 1e-5);
   close(await figure(page, "unit-r2"), linearity(moved.y), 1e-5);
+  close(await figure(page, "normalized-r2"), linearity(through(first, 1, 0).y), 1e-5);
   expect(await page.locator("#second-sentence").isHidden()).toBe(true);
 
   await page.getByRole("button", { name: "Draw a second batch" }).click();

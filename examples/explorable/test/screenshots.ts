@@ -28,10 +28,7 @@ async function play(page: Page): Promise<void> {
   await page.click("#undo");
   await choose(page, "arm", "control");
   await page.getByRole("button", { name: "Start", exact: true }).click();
-  await page.waitForFunction(
-    () => Number(document.querySelector<HTMLDataElement>("#epochs-done")!.value) >= 1,
-  );
-  await page.getByRole("button", { name: "Pause" }).click();
+  await page.getByRole("button", { name: "Run again" }).waitFor();
   await choose(page, "at", "undone");
   await page.locator("#timing-chart").scrollIntoViewIfNeeded();
   await page.locator("#timing-sentence").waitFor();

@@ -75,10 +75,14 @@ test("in the control the units travel to the undoing", async () => {
   );
 });
 
-test("without normalization there is no unit to show", async () => {
+test("without normalization there is no unit to show, and a finished run is kept", async () => {
   const { page } = opened;
+  const nothing = page.locator("#no-gap-sentence");
   await choose(page, "arm", "plain");
-  await page.locator("#no-gap-sentence").waitFor();
+  await nothing.waitFor();
   expect(await page.locator("#gap-sentence").isHidden()).toBe(true);
+  await choose(page, "arm", "control");
+  await nothing.waitFor({ state: "hidden" });
+  expect(await page.locator("#epoch").textContent()).toMatch(/^epoch 30 of 30/);
   expect(opened.complaints).toEqual([]);
 });
