@@ -97,7 +97,13 @@ function splitChart(id: string, of: () => Split[]): () => void {
     (width) => ({
       height: 300,
       marginBottom: 40,
-      x: { type: "band", domain: SIZES, label: "batch size →", labelAnchor: "right", padding: 0.18 },
+      x: {
+        type: "band",
+        domain: SIZES,
+        label: "batch size →",
+        labelAnchor: "right",
+        padding: isNarrow(width) ? 0.08 : 0.18,
+      },
       y: {
         domain: [0, 1],
         label: null,
