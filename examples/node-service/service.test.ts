@@ -171,7 +171,7 @@ describe("under load", () => {
   }
 
   const json = () => load(JSON_TYPE, (batch) => JSON.stringify({ rows: rowsOf(batch) }));
-  const raw = () => load(RAW_TYPE, (batch) => Buffer.from(batch.buffer));
+  const raw = () => load(RAW_TYPE, (batch) => Buffer.from(batch.buffer as ArrayBuffer));
 
   test("every answer is right and memory stays flat", async (context) => {
     await json();
