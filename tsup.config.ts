@@ -6,6 +6,8 @@ import { defineConfig, type Options } from "tsup";
 // The configurations below run side by side, so that none of them may clean for the others.
 rmSync("dist", { recursive: true, force: true });
 for (const file of ["simd.wasm", "relaxed-simd.wasm"]) cpSync(`build/${file}`, `dist/wasm/${file}`);
+// The loader is bundled, and its licence asks to travel along.
+cpSync("node_modules/assemblyscript/LICENSE", "dist/assemblyscript-loader.LICENSE");
 
 const entry = ["src/index.ts", "src/functional.ts"];
 const everywhere = [...entry, "src/safetensors.ts"];
