@@ -85,7 +85,7 @@ function pivots(x: usize, rows: usize, stride: usize, columns: usize, to: usize)
     let total = zero;
     for (let i: u64 = 0; i < 8; i++) {
       const row = x + usize((i * rows) >> 3) * stride;
-      total = f32x4.add(total, f32x4.mul(loadLanes(row, columns - c, zero), eighth));
+      total = f32x4.add(total, f32x4.mul(loadLanes(row, columns - c), eighth));
     }
     v128.store(to, total);
     x += 16;
@@ -149,21 +149,22 @@ function addMoments(
   exact: bool, x: usize, rows: usize, stride: usize, columns: usize, pivot: usize, sums: usize,
 ): void {
   const strips: usize = exact ? 0 : columns / STRIP;
-  const grouped = strips ? rows & ~3 : 0;
   const tile = tileOf(stride);
   const far = rows * stride >= FAR;
-  for (let row: usize = 0; row < grouped; row += tile) {
-    const at = x + row * stride;
-    const group = min(grouped - row, tile);
-    if (far) readAlong(at, group * stride);
-    momentsStrips(at, group >> 2, stride, strips, pivot, sums);
-  }
-  for (let c: usize = grouped == rows ? strips * STRIP : 0; c < columns; c += 4) {
-    const done = c < strips * STRIP ? grouped : 0;
-    momentsLanes(
-      x + done * stride + (c << 2), rows - done, stride, columns - c, v128.load(pivot + (c << 2)), f32x4.splat(1),
-      sumOf(sums, c),
-    );
+  while (rows > 0) {
+    const n = min(rows, tile);
+    const grouped = n & ~3;
+    if (far) readAlong(x, n * stride);
+    if (strips) momentsStrips(x, grouped >> 2, stride, strips, pivot, sums);
+    for (let c: usize = grouped == n ? strips * STRIP : 0; c < columns; c += 4) {
+      const done = c < strips * STRIP ? grouped : 0;
+      momentsLanes(
+        x + done * stride + (c << 2), n - done, stride, columns - c, v128.load(pivot + (c << 2)), f32x4.splat(1),
+        sumOf(sums, c),
+      );
+    }
+    x += n * stride;
+    rows -= n;
   }
 }
 
@@ -445,39 +446,33 @@ function addDots(
   x: usize, dy: usize, rows: usize, stride: usize, columns: usize, records: usize, plane: usize, careful: usize,
   sums: usize, bits: usize, bitStride: usize,
 ): void {
-  const strips = columns / STRIP;
-  const grouped = rows & ~3;
+  // Strips that bits mask are left to the lanes: an instance for them cost 1.3 kB.
+  const strips: usize = bits ? 0 : columns / STRIP;
+  const calm = alike(careful, 0, strips) == strips && !load<u8>(careful);
   const tile = tileOf(stride);
   const far = rows * stride >= FAR;
-  for (let row: usize = 0; row < grouped; row += tile) {
-    const groups = min(grouped - row, tile) >> 2;
+  while (rows > 0) {
+    const n = min(rows, tile);
+    const grouped = n & ~3;
     if (far) {
-      readAlong(x + row * stride, (groups << 2) * stride);
-      readAlong(dy + row * stride, (groups << 2) * stride);
+      readAlong(x, n * stride);
+      readAlong(dy, n * stride);
     }
-    for (let i: usize = 0; i < strips; ) {
-      const n = alike(careful, i, strips);
-      const skip = row * stride + i * STRIP_BYTES;
-      if (!load<u8>(careful + i)) {
-        dotsStrips(
-          x + skip, dy + skip, groups, stride, n, records + i * STRIP_BYTES, sums + i * SUMS_BYTES,
-          bits ? bits + row * bitStride + (i << 2) : 0, bitStride,
-        );
-      }
-      i += n;
-    }
-  }
-  for (let c: usize = 0; c < columns; c += 4) {
-    const done = c < strips * STRIP && !load<u8>(careful + c / STRIP) ? grouped : 0;
-    const skip = done * stride + (c << 2);
-    const record = records + (c << 2);
-    if (done < rows) {
+    if (calm) dotsStrips(x, dy, grouped >> 2, stride, strips, records, sums);
+    for (let c: usize = calm && grouped == n ? strips * STRIP : 0; c < columns; c += 4) {
+      const done = calm && c < strips * STRIP ? grouped : 0;
+      const skip = done * stride + (c << 2);
+      const record = records + (c << 2);
       dotsLanes(
-        x + skip, dy + skip, rows - done, stride, columns - c, v128.load(record + GRADIENT.MU * plane),
-        v128.load(record + GRADIENT.SCALE * plane), f32x4.splat(1), sumOf(sums, c),
-        sizeOf(sums, c), bits ? bits + done * bitStride + (c >> 2) : 0, bitStride,
+        x + skip, dy + skip, n - done, stride, columns - c, v128.load(record + GRADIENT.MU * plane),
+        v128.load(record + GRADIENT.SCALE * plane), f32x4.splat(1), sumOf(sums, c), sizeOf(sums, c),
+        bits ? bits + done * bitStride + (c >> 2) : 0, bitStride,
       );
     }
+    x += n * stride;
+    dy += n * stride;
+    if (bits) bits += n * bitStride;
+    rows -= n;
   }
 }
 
