@@ -125,11 +125,13 @@ export function rowsBackward(
   const bitStride = (length + 3) >> 2;
   while (rows > 0) {
     const tile = min(rows, TILE);
+    let calm = true;
     for (let row: usize = 0; row < tile; row++) {
       const record = work + RECORDS + row * ROW.BYTES;
       const m = load<f64>(mean + (row << 3));
       const r = load<f64>(rstd + (row << 3));
       const scale = xhatRecord(record, m, r);
+      if (scale != 1) calm = false;
       if (steps & REDUCE) {
         reduceRow(
           x + row * stride, dy + row * stride, length, record, gamma, m, r, scale, sum1 + (row << 3), sum2 + (row << 3),
@@ -137,7 +139,7 @@ export function rowsBackward(
         );
       }
     }
-    if (steps & REDUCE) parameterRows(x, dy, tile, length, work + RECORDS, dgamma, dbeta, bits, bitStride);
+    if (steps & REDUCE) parameterRows(calm, x, dy, tile, length, work + RECORDS, dgamma, dbeta, bits, bitStride);
     if (steps & APPLY) {
       for (let row: usize = 0; row < tile; row++) {
         const record = work + RECORDS + row * ROW.BYTES;

@@ -7,7 +7,7 @@
  *
  * `xhat = (x * scale - mu) * rstd + shift`; shift carries the mean's low half.
  */
-import { keep, loadLanes, madd, passBits, relu, storeLanes, sum, high, low } from "../simd/lanes";
+import { addTo, keep, loadLanes, madd, passBits, relu, storeLanes, sum, high, low } from "../simd/lanes";
 
 export namespace ROW {
   // @ts-ignore: decorator
@@ -39,7 +39,7 @@ export namespace ROW {
 /** A gamma or beta vector, or `otherwise` where there is none. */
 // @ts-ignore: decorator
 @inline function parameter(at: usize, skip: usize, n: usize, otherwise: f32): v128 {
-  return at ? loadLanes(at + skip, n, f32x4.splat(0)) : f32x4.splat(otherwise);
+  return at ? loadLanes(at + skip, n) : f32x4.splat(otherwise);
 }
 
 /** One vector of a forward row. `wide` (a power of two) keeps gamma * xhat in range where beta may bring it back. */
@@ -48,7 +48,7 @@ export namespace ROW {
   x: usize, y: usize, at: usize, n: usize, mu: v128, rstd: v128, shift: v128, scale: v128, wide: f32, gamma: usize,
   beta: usize, bits: usize,
 ): void {
-  const xhat = madd(f32x4.sub(f32x4.mul(loadLanes(x + at, n, f32x4.splat(0)), scale), mu), rstd, shift);
+  const xhat = madd(f32x4.sub(f32x4.mul(loadLanes(x + at, n), scale), mu), rstd, shift);
   let v: v128;
   if (wide == 1) v = madd(xhat, parameter(gamma, at, n, 1), parameter(beta, at, n, 0));
   else {
@@ -71,32 +71,30 @@ export function affineRow(
   const rstd = v128.load32_splat(record, ROW.RSTD);
   const shift = v128.load32_splat(record, ROW.SHIFT);
   const scale = v128.load32_splat(record, ROW.SCALE);
+  const zero = f32x4.splat(0);
   const end = length << 2;
   let at: usize = 0;
   if (gamma && wide == 1 && !bits && load<f32>(record, ROW.SCALE) == 1) {
     const whole = end & ~63;
-    if (beta) {
-      for (; at < whole; at += 64) {
-        const d0 = madd(f32x4.sub(v128.load(x + at), mu), rstd, shift);
-        const d1 = madd(f32x4.sub(v128.load(x + at, 16), mu), rstd, shift);
-        const d2 = madd(f32x4.sub(v128.load(x + at, 32), mu), rstd, shift);
-        const d3 = madd(f32x4.sub(v128.load(x + at, 48), mu), rstd, shift);
-        v128.store(y + at, madd(d0, v128.load(gamma + at), v128.load(beta + at)));
-        v128.store(y + at, madd(d1, v128.load(gamma + at, 16), v128.load(beta + at, 16)), 16);
-        v128.store(y + at, madd(d2, v128.load(gamma + at, 32), v128.load(beta + at, 32)), 32);
-        v128.store(y + at, madd(d3, v128.load(gamma + at, 48), v128.load(beta + at, 48)), 48);
+    for (; at < whole; at += 64) {
+      let b0 = zero;
+      let b1 = zero;
+      let b2 = zero;
+      let b3 = zero;
+      if (beta) {
+        b0 = v128.load(beta + at);
+        b1 = v128.load(beta + at, 16);
+        b2 = v128.load(beta + at, 32);
+        b3 = v128.load(beta + at, 48);
       }
-    } else {
-      for (; at < whole; at += 64) {
-        const d0 = madd(f32x4.sub(v128.load(x + at), mu), rstd, shift);
-        const d1 = madd(f32x4.sub(v128.load(x + at, 16), mu), rstd, shift);
-        const d2 = madd(f32x4.sub(v128.load(x + at, 32), mu), rstd, shift);
-        const d3 = madd(f32x4.sub(v128.load(x + at, 48), mu), rstd, shift);
-        v128.store(y + at, f32x4.mul(d0, v128.load(gamma + at)));
-        v128.store(y + at, f32x4.mul(d1, v128.load(gamma + at, 16)), 16);
-        v128.store(y + at, f32x4.mul(d2, v128.load(gamma + at, 32)), 32);
-        v128.store(y + at, f32x4.mul(d3, v128.load(gamma + at, 48)), 48);
-      }
+      const d0 = madd(f32x4.sub(v128.load(x + at), mu), rstd, shift);
+      const d1 = madd(f32x4.sub(v128.load(x + at, 16), mu), rstd, shift);
+      const d2 = madd(f32x4.sub(v128.load(x + at, 32), mu), rstd, shift);
+      const d3 = madd(f32x4.sub(v128.load(x + at, 48), mu), rstd, shift);
+      v128.store(y + at, madd(d0, v128.load(gamma + at), b0));
+      v128.store(y + at, madd(d1, v128.load(gamma + at, 16), b1), 16);
+      v128.store(y + at, madd(d2, v128.load(gamma + at, 32), b2), 32);
+      v128.store(y + at, madd(d3, v128.load(gamma + at, 48), b3), 48);
     }
   }
   for (; at < end; at += 16) {
@@ -107,7 +105,7 @@ export function affineRow(
 /** One vector's gradient as ReLU let it through, times dyScale. */
 // @ts-ignore: decorator
 @inline function gradientOfVector(dy: usize, at: usize, n: usize, dyScale: v128, bits: usize): v128 {
-  const g = f32x4.mul(loadLanes(dy + at, n, f32x4.splat(0)), dyScale);
+  const g = f32x4.mul(loadLanes(dy + at, n), dyScale);
   return bits ? keep(g, load<u8>(bits + (at >> 4))) : g;
 }
 
@@ -153,7 +151,7 @@ export function dotsRow(x: usize, dy: usize, length: usize, record: usize, gamma
     let t = zero;
     for (let left = CHUNK; left > 0 && at < end; left--) {
       const n = min<usize>(end - at, 16) >> 2;
-      let d = f32x4.sub(f32x4.mul(loadLanes(x + at, n, zero), scale), mu);
+      let d = f32x4.sub(f32x4.mul(loadLanes(x + at, n), scale), mu);
       if (n < 4) d = keep(d, (1 << u32(n)) - 1);
       const g = f32x4.mul(gradientOfVector(dy, at, n, dyScale, bits), parameter(gamma, at, n, 1));
       s = f32x4.add(s, g);
@@ -200,72 +198,133 @@ export function gradientRow(
     let g = gradientOfVector(dy, at, n, f32x4.splat(1), bits);
     if (dresidual) storeLanes(dresidual + at, n, g);
     g = f32x4.mul(f32x4.mul(g, dyScale), parameter(gamma, at, n, 1));
-    const d = f32x4.sub(f32x4.mul(loadLanes(x + at, n, f32x4.splat(0)), scale), mu);
+    const d = f32x4.sub(f32x4.mul(loadLanes(x + at, n), scale), mu);
     storeLanes(dx + at, n, f32x4.mul(madd(p, g, madd(q, d, r)), out));
-  }
-}
-
-/**
- * Adds `sum(dy)` and `sum(dy * xhat)` over up to 16 rows to float64 at `dbeta` and `dgamma`, position by position. Sums
- * that leave float32's range, or may have vanished below it, are taken in float64.
- */
-export function parameterRows(
-  x: usize, dy: usize, rows: usize, length: usize, records: usize, dgamma: usize, dbeta: usize, bits: usize,
-  bitStride: usize,
-): void {
-  const zero = f32x4.splat(0);
-  const one = f32x4.splat(1);
-  const stride = length << 2;
-  const faint = f32x4.splat(1.2621774483536189e-29); // 2^-96
-  for (let at: usize = 0; at < stride; at += 16) {
-    const n = min<usize>(stride - at, 16) >> 2;
-    let s = zero;
-    let t = zero;
-    for (let row: usize = 0; row < rows; ) {
-      let s4 = zero;
-      let t4 = zero;
-      for (const stop = min(rows, row + 4); row < stop; row++) {
-        const skip = row * stride;
-        const g = gradientOfVector(dy + skip, at, n, one, bits ? bits + row * bitStride : 0);
-        s4 = f32x4.add(s4, g);
-        t4 = madd(g, xhatOf(x + skip + at, n, records + row * ROW.BYTES), t4);
-      }
-      s = f32x4.add(s, s4);
-      t = f32x4.add(t, t4);
-    }
-    const size = f32x4.add(f32x4.abs(s), f32x4.abs(t));
-    const fine = v128.or(
-      v128.and(f32x4.ge(size, faint), f32x4.lt(size, f32x4.splat(f32.MAX_VALUE))),
-      f32x4.eq(size, zero),
-    );
-    let s0 = low(s);
-    let s1 = high(s);
-    let t0 = low(t);
-    let t1 = high(t);
-    if (!i32x4.all_true(fine)) {
-      s0 = s1 = t0 = t1 = f64x2.splat(0);
-      for (let row: usize = 0; row < rows; row++) {
-        const skip = row * stride;
-        const g = gradientOfVector(dy + skip, at, n, one, bits ? bits + row * bitStride : 0);
-        const xhat = xhatOf(x + skip + at, n, records + row * ROW.BYTES);
-        s0 = f64x2.add(s0, low(g));
-        s1 = f64x2.add(s1, high(g));
-        t0 = f64x2.add(t0, f64x2.mul(low(g), low(xhat)));
-        t1 = f64x2.add(t1, f64x2.mul(high(g), high(xhat)));
-      }
-    }
-    const to = at << 1;
-    v128.store(dbeta + to, f64x2.add(v128.load(dbeta + to), s0));
-    v128.store(dbeta + to, f64x2.add(v128.load(dbeta + to, 16), s1), 16);
-    v128.store(dgamma + to, f64x2.add(v128.load(dgamma + to), t0));
-    v128.store(dgamma + to, f64x2.add(v128.load(dgamma + to, 16), t1), 16);
   }
 }
 
 // @ts-ignore: decorator
 @inline function xhatOf(x: usize, n: usize, record: usize): v128 {
   const d = f32x4.sub(
-    f32x4.mul(loadLanes(x, n, f32x4.splat(0)), v128.load32_splat(record, ROW.SCALE)), v128.load32_splat(record, ROW.MU),
+    f32x4.mul(loadLanes(x, n), v128.load32_splat(record, ROW.SCALE)), v128.load32_splat(record, ROW.MU),
   );
   return madd(d, v128.load32_splat(record, ROW.RSTD), v128.load32_splat(record, ROW.SHIFT));
+}
+
+/** Adds one vector's sums over the rows to the float64 there; false where they left float32's range. */
+// @ts-ignore: decorator
+@inline function addParameters(s: v128, t: v128, dgamma: usize, dbeta: usize): bool {
+  const size = f32x4.add(f32x4.abs(s), f32x4.abs(t));
+  const faint = f32x4.splat(1.2621774483536189e-29); // 2^-96
+  const fine = v128.or(
+    v128.and(f32x4.ge(size, faint), f32x4.lt(size, f32x4.splat(f32.MAX_VALUE))),
+    f32x4.eq(size, f32x4.splat(0)),
+  );
+  if (!i32x4.all_true(fine)) return false;
+  addTo(dbeta, s);
+  addTo(dgamma, t);
+  return true;
+}
+
+/** The sums of one vector of 1 to 4 positions, in float64 where float32's range does not do. */
+function parameterLanes(
+  x: usize, dy: usize, rows: usize, stride: usize, n: usize, records: usize, dgamma: usize, dbeta: usize, bits: usize,
+  bitStride: usize,
+): void {
+  const one = f32x4.splat(1);
+  let s = f32x4.splat(0);
+  let t = s;
+  let s0 = s;
+  let s1 = s;
+  let t0 = s;
+  let t1 = s;
+  for (let row: usize = 0; row < rows; ) {
+    let s4 = f32x4.splat(0);
+    let t4 = s4;
+    for (const stop = min(rows, row + 4); row < stop; row++) {
+      const g = gradientOfVector(dy, 0, n, one, bits);
+      const xhat = xhatOf(x, n, records);
+      s4 = f32x4.add(s4, g);
+      t4 = madd(g, xhat, t4);
+      s0 = f64x2.add(s0, low(g));
+      s1 = f64x2.add(s1, high(g));
+      t0 = f64x2.add(t0, f64x2.mul(low(g), low(xhat)));
+      t1 = f64x2.add(t1, f64x2.mul(high(g), high(xhat)));
+      x += stride;
+      dy += stride;
+      records += ROW.BYTES;
+      if (bits) bits += bitStride;
+    }
+    s = f32x4.add(s, s4);
+    t = f32x4.add(t, t4);
+  }
+  if (addParameters(s, t, dgamma, dbeta)) return;
+  v128.store(dbeta, f64x2.add(v128.load(dbeta), s0));
+  v128.store(dbeta, f64x2.add(v128.load(dbeta, 16), s1), 16);
+  v128.store(dgamma, f64x2.add(v128.load(dgamma), t0));
+  v128.store(dgamma, f64x2.add(v128.load(dgamma, 16), t1), 16);
+}
+
+/**
+ * Adds `sum(dy)` and `sum(dy * xhat)` over up to 16 rows to float64 at `dbeta` and `dgamma`, position by position, two
+ * vectors at a time where no row takes a scale (`calm`).
+ */
+export function parameterRows(
+  calm: bool, x: usize, dy: usize, rows: usize, length: usize, records: usize, dgamma: usize, dbeta: usize, bits: usize,
+  bitStride: usize,
+): void {
+  const zero = f32x4.splat(0);
+  const stride = length << 2;
+  let at: usize = 0;
+  if (calm && !bits) {
+    for (; at + 32 <= stride; at += 32) {
+      let s0 = zero;
+      let s1 = zero;
+      let t0 = zero;
+      let t1 = zero;
+      let from = x + at;
+      let by = dy + at;
+      let record = records;
+      for (let left = rows; left > 0; ) {
+        let a0 = zero;
+        let a1 = zero;
+        let b0 = zero;
+        let b1 = zero;
+        let group = min<usize>(left, 4);
+        left -= group;
+        for (; group > 0; group--) {
+          const mu = v128.load32_splat(record, ROW.MU);
+          const rstd = v128.load32_splat(record, ROW.RSTD);
+          const shift = v128.load32_splat(record, ROW.SHIFT);
+          const g0 = v128.load(by);
+          const g1 = v128.load(by, 16);
+          a0 = f32x4.add(a0, g0);
+          a1 = f32x4.add(a1, g1);
+          b0 = madd(g0, madd(f32x4.sub(v128.load(from), mu), rstd, shift), b0);
+          b1 = madd(g1, madd(f32x4.sub(v128.load(from, 16), mu), rstd, shift), b1);
+          from += stride;
+          by += stride;
+          record += ROW.BYTES;
+        }
+        s0 = f32x4.add(s0, a0);
+        s1 = f32x4.add(s1, a1);
+        t0 = f32x4.add(t0, b0);
+        t1 = f32x4.add(t1, b1);
+      }
+      const to = at << 1;
+      if (!addParameters(s0, t0, dgamma + to, dbeta + to)) {
+        parameterLanes(x + at, dy + at, rows, stride, 4, records, dgamma + to, dbeta + to, 0, 0);
+      }
+      if (!addParameters(s1, t1, dgamma + to + 32, dbeta + to + 32)) {
+        parameterLanes(x + at + 16, dy + at + 16, rows, stride, 4, records, dgamma + to + 32, dbeta + to + 32, 0, 0);
+      }
+    }
+  }
+  for (; at < stride; at += 16) {
+    const to = at << 1;
+    parameterLanes(
+      x + at, dy + at, rows, stride, min<usize>(stride - at, 16) >> 2, records, dgamma + to, dbeta + to,
+      bits ? bits + (at >> 4) : 0, bitStride,
+    );
+  }
 }

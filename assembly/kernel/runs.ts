@@ -8,7 +8,7 @@
  * are those of coefficients.ts, of which one lane is used: `record` points at that lane.
  */
 import { AFFINE, GRADIENT } from "../coefficients";
-import { high, keep, loadLanes, low, madd, passBits, relu, storeLanes, sum } from "../simd/lanes";
+import { high, keep, loadTail, low, madd, passBits, relu, storeTail, sum } from "../simd/lanes";
 
 /** Values of a step, and the steps whose sums stay in float32. */
 // @ts-ignore: decorator
@@ -60,7 +60,7 @@ export function momentsRun(x: usize, length: usize, pivot: f32, scale: f32, sums
   const by = f32x4.splat(scale);
   while (length > 0) {
     const n = min<usize>(length, 4);
-    const v = f32x4.mul(loadLanes(x, n, zero), by);
+    const v = f32x4.mul(loadTail(x, n), by);
     let d = f32x4.sub(v, p);
     if (n < 4) d = keep(d, (1 << u32(n)) - 1);
     s0 = f64x2.add(s0, low(v));
@@ -78,7 +78,7 @@ export function momentsRun(x: usize, length: usize, pivot: f32, scale: f32, sums
 /** `y = epilogue((x - mu) * a + b)` for whole steps. */
 // @ts-ignore: decorator
 @inline function affine(
-  withResidual: bool, withRelu: bool, x: usize, y: usize, steps: usize, record: usize, residual: usize, bits: usize,
+  more: bool, x: usize, y: usize, steps: usize, record: usize, residual: usize, bits: usize,
 ): void {
   const mu = v128.load32_splat(record, AFFINE.MU * 16);
   const a = v128.load32_splat(record, AFFINE.A * 16);
@@ -88,14 +88,14 @@ export function momentsRun(x: usize, length: usize, pivot: f32, scale: f32, sums
     let y1 = madd(f32x4.sub(v128.load(x, 16), mu), a, b);
     let y2 = madd(f32x4.sub(v128.load(x, 32), mu), a, b);
     let y3 = madd(f32x4.sub(v128.load(x, 48), mu), a, b);
-    if (withResidual) {
+    if (more && residual) {
       y0 = f32x4.add(y0, v128.load(residual));
       y1 = f32x4.add(y1, v128.load(residual, 16));
       y2 = f32x4.add(y2, v128.load(residual, 32));
       y3 = f32x4.add(y3, v128.load(residual, 48));
       residual += 4 * STEP;
     }
-    if (withRelu) {
+    if (more && bits) {
       store<u32>(bits, passBits(y0) | (passBits(y1) << 8) | (passBits(y2) << 16) | (passBits(y3) << 24));
       y0 = relu(y0);
       y1 = relu(y1);
@@ -117,11 +117,8 @@ export function affineRun(
 ): void {
   const steps: usize = careful ? 0 : length / STEP;
   if (steps) {
-    if (residual) {
-      if (bits) affine(true, true, x, y, steps, record, residual, bits);
-      else affine(true, false, x, y, steps, record, residual, 0);
-    } else if (bits) affine(false, true, x, y, steps, record, 0, bits);
-    else affine(false, false, x, y, steps, record, 0, 0);
+    if (residual | bits) affine(true, x, y, steps, record, residual, bits);
+    else affine(false, x, y, steps, record, 0, 0);
     const done = steps * STEP;
     length -= done;
     if (length == 0) return;
@@ -139,10 +136,10 @@ export function affineRun(
   const out = v128.load32_splat(record, AFFINE.OUT * 16);
   while (length > 0) {
     const n = min<usize>(length, 4);
-    const d = f32x4.sub(f32x4.sub(f32x4.mul(loadLanes(x, n, zero), scale), mu), muLow);
+    const d = f32x4.sub(f32x4.sub(f32x4.mul(loadTail(x, n), scale), mu), muLow);
     let v = f32x4.mul(madd(d, a, b), out);
     if (residual) {
-      v = f32x4.add(v, loadLanes(residual, n, zero));
+      v = f32x4.add(v, loadTail(residual, n));
       residual += 16;
     }
     if (bits) {
@@ -150,7 +147,7 @@ export function affineRun(
       v = relu(v);
       bits++;
     }
-    storeLanes(y, n, v);
+    storeTail(y, n, v);
     x += 16;
     y += 16;
     length -= n;
@@ -212,12 +209,12 @@ export function dotsRun(
     let t = zero;
     for (let left = STEPS; left > 0 && length > 0; left--) {
       const n = min<usize>(length, 4);
-      let g = f32x4.mul(loadLanes(dy, n, zero), by);
+      let g = f32x4.mul(loadTail(dy, n), by);
       if (bits) {
         g = keep(g, load<u8>(bits));
         bits++;
       }
-      let d = f32x4.sub(f32x4.mul(loadLanes(x, n, zero), scale), mu);
+      let d = f32x4.sub(f32x4.mul(loadTail(x, n), scale), mu);
       if (n < 4) d = keep(d, (1 << u32(n)) - 1);
       s = f32x4.add(s, g);
       t = madd(g, d, t);
@@ -261,19 +258,19 @@ export function gradientRun(
   const out = v128.load32_splat(record, GRADIENT.OUT * 16);
   while (length > 0) {
     const n = min<usize>(length, 4);
-    let g = loadLanes(dy, n, zero);
+    let g = loadTail(dy, n);
     if (bits) {
       g = keep(g, load<u8>(bits));
       bits++;
       if (dresidual) {
-        storeLanes(dresidual, n, g);
+        storeTail(dresidual, n, g);
         dresidual += 16;
       }
     }
     let v = f32x4.mul(g, by);
     if (frozen) v = f32x4.mul(p, v);
-    else v = madd(p, v, madd(q, f32x4.sub(f32x4.mul(loadLanes(x, n, zero), scale), mu), r));
-    storeLanes(dx, n, f32x4.mul(v, out));
+    else v = madd(p, v, madd(q, f32x4.sub(f32x4.mul(loadTail(x, n), scale), mu), r));
+    storeTail(dx, n, f32x4.mul(v, out));
     x += 16;
     dy += 16;
     dx += 16;

@@ -14,11 +14,11 @@
   return f32x4.add(f32x4.mul(a, b), c);
 }
 
-/** The first `n` (1 to 4) floats at `at`; the lanes beyond them keep `rest`. Reads nothing beyond. */
+/** The first `n` (1 to 4) floats at `at`, zero beyond. Reads nothing beyond. */
 // @ts-ignore: decorator
-@inline export function loadLanes(at: usize, n: usize, rest: v128): v128 {
+@inline export function loadTail(at: usize, n: usize): v128 {
   if (n >= 4) return v128.load(at);
-  let v = v128.load32_lane(at, rest, 0);
+  let v = v128.load32_zero(at);
   if (n > 1) v = v128.load32_lane(at, v, 1, 4);
   if (n > 2) v = v128.load32_lane(at, v, 2, 8);
   return v;
@@ -26,7 +26,7 @@
 
 /** Stores the first `n` (1 to 4) lanes and nothing beyond. */
 // @ts-ignore: decorator
-@inline export function storeLanes(at: usize, n: usize, v: v128): void {
+@inline export function storeTail(at: usize, n: usize, v: v128): void {
   if (n >= 4) {
     v128.store(at, v);
     return;
@@ -34,6 +34,29 @@
   v128.store32_lane(at, v, 0);
   if (n > 1) v128.store32_lane(at, v, 1, 4);
   if (n > 2) v128.store32_lane(at, v, 2, 8);
+}
+
+function loadPart(at: usize, n: usize): v128 {
+  return loadTail(at, n);
+}
+
+function storePart(at: usize, n: usize, v: v128): void {
+  storeTail(at, n, v);
+}
+
+/**
+ * The same by a call for what is no whole vector, where such are rare: 1 kB less. Short runs, which all end with one, take
+ * half as long again (32 x 512 x 7 x 7).
+ */
+// @ts-ignore: decorator
+@inline export function loadLanes(at: usize, n: usize): v128 {
+  return n >= 4 ? v128.load(at) : loadPart(at, n);
+}
+
+// @ts-ignore: decorator
+@inline export function storeLanes(at: usize, n: usize, v: v128): void {
+  if (n >= 4) v128.store(at, v);
+  else storePart(at, n, v);
 }
 
 /** Lanes 0 and 1 as float64. */
