@@ -13,6 +13,7 @@
  * to change. `segments` is 0, or pairs of row numbers [from, to) that alone take part in the statistics.
  */
 import { AFFINE, affineOf, dotsOf, FAINT_DOT, GRADIENT, gradientOf, gradientScale, LESS, rstdOf } from "./coefficients";
+import { FAR, readAlong } from "./far";
 import {
   affineLanes, affineStrips, dotsLanes, dotsStrips, gradientLanes, gradientStrips, momentsLanes, momentsStrips, SIZES,
   STRIP, STRIP_BYTES, SUMS_BYTES, TILE,
@@ -93,10 +94,6 @@ function pivots(x: usize, rows: usize, stride: usize, columns: usize, to: usize)
   }
 }
 
-/** Bytes of x from which a pass comes from beyond the second-level cache, whatever else it reads and writes. */
-// @ts-ignore: decorator
-@inline const FAR: usize = 6 << 20;
-
 /** Bytes of the rows of a tile, as far as it stays in the second-level cache with its dy. */
 // @ts-ignore: decorator
 @inline const TILE_BYTES: usize = 128 << 10;
@@ -104,18 +101,6 @@ function pivots(x: usize, rows: usize, stride: usize, columns: usize, to: usize)
 /** Rows of a tile of sums: as many as float32 bears. */
 function tileOf(stride: usize): usize {
   return stride * TILE > TILE_BYTES ? TILE / 2 : TILE;
-}
-
-/**
- * Reads each cache line of a tile along, so that the prefetch sees one sequence: strip by strip, sixteen rows side by
- * side, it sees none. Far arrays only (dot products of 32768 x 256: 9.9 ms without, 3.3 with; 1024 x 1024: 187 us, 216).
- */
-function readAlong(at: usize, bytes: usize): void {
-  const end = at + bytes;
-  for (; at < end; at += 128) {
-    load<u64>(at);
-    load<u64>(at, 64);
-  }
 }
 
 /** Bytes that a chunk of rows of a second pass has at least. */
