@@ -303,6 +303,9 @@ function wideGradient(record: usize, plane: usize, lane: usize, mean: f64, rstd:
 /** What x is multiplied by beside dy's 2^-64, where their products are too large (2^-20). */
 export const LESS: f32 = 9.5367431640625e-7;
 
+/** Mean size of `dy * (x - mu)` below which such products may have vanished in float32 (2^-110). */
+export const FAINT_DOT: f64 = 7.703719777548943e-34;
+
 /**
  * The power of two by which dy is to be multiplied before it is summed again, where the sums of `count` terms left the
  * range or their terms may have vanished below it; 1 where they may stand.
@@ -310,5 +313,5 @@ export const LESS: f32 = 9.5367431640625e-7;
 export function gradientScale(sumDy: f64, sumDyD: f64, count: f64): f64 {
   const size = abs(sumDy) + abs(sumDyD);
   if (!(size < Infinity)) return power(-64);
-  return abs(sumDyD) < count * power(-110) ? power(64) : 1;
+  return abs(sumDyD) < count * FAINT_DOT ? power(64) : 1;
 }

@@ -12,7 +12,8 @@
  * Arrays with a value for each group or column have room for the next multiple of 16 values; what lies there is free
  * to change. `segments` is 0, or pairs of row numbers [from, to) that alone take part in the statistics.
  */
-import { AFFINE, affineOf, dotsOf, dotXhat, GRADIENT, gradientOf, gradientScale, LESS, rstdOf } from "./coefficients";
+import { AFFINE, affineOf, dotsOf, FAINT_DOT, GRADIENT, gradientOf, gradientScale, LESS, rstdOf } from "./coefficients";
+import { FAR, readAlong } from "./far";
 import {
   affineLanes, affineStrips, dotsLanes, dotsStrips, gradientLanes, gradientStrips, momentsLanes, momentsStrips, SIZES,
   STRIP, STRIP_BYTES, SUMS_BYTES, TILE,
@@ -93,10 +94,6 @@ function pivots(x: usize, rows: usize, stride: usize, columns: usize, to: usize)
   }
 }
 
-/** Bytes of x from which a pass comes from beyond the second-level cache, whatever else it reads and writes. */
-// @ts-ignore: decorator
-@inline const FAR: usize = 6 << 20;
-
 /** Bytes of the rows of a tile, as far as it stays in the second-level cache with its dy. */
 // @ts-ignore: decorator
 @inline const TILE_BYTES: usize = 128 << 10;
@@ -104,18 +101,6 @@ function pivots(x: usize, rows: usize, stride: usize, columns: usize, to: usize)
 /** Rows of a tile of sums: as many as float32 bears. */
 function tileOf(stride: usize): usize {
   return stride * TILE > TILE_BYTES ? TILE / 2 : TILE;
-}
-
-/**
- * Reads each cache line of a tile along, so that the prefetch sees one sequence: strip by strip, sixteen rows side by
- * side, it sees none. Far arrays only (dot products of 32768 x 256: 9.9 ms without, 3.3 with; 1024 x 1024: 187 us, 216).
- */
-function readAlong(at: usize, bytes: usize): void {
-  const end = at + bytes;
-  for (; at < end; at += 128) {
-    load<u64>(at);
-    load<u64>(at, 64);
-  }
 }
 
 /** Bytes that a chunk of rows of a second pass has at least. */
@@ -327,6 +312,8 @@ function applyAffine(
   residual: usize, bits: usize, bitStride: usize,
 ): void {
   const strips = columns / STRIP;
+  // Asked for each row, it would take a tenth of the time.
+  const start = alike(careful, 0, strips);
   const side = sideOf(rows, stride);
   const chunk = chunkOf(stride);
   for (let end = rows; end > 0; end = (end - 1) & ~(chunk - 1)) {
@@ -339,7 +326,7 @@ function applyAffine(
         const add = residual ? residual + at : 0;
         const bit = bits ? bits + row * bitStride + (c >> 2) : 0;
         if (c < strips * STRIP && !load<u8>(careful + c / STRIP)) {
-          const n = alike(careful, c / STRIP, strips);
+          const n = c == 0 ? start : alike(careful, c / STRIP, strips);
           affineStrips(x + at, y + at, group, stride, n, records + (c << 2), plane, add, bit, bitStride);
           c += n * STRIP;
         } else {
@@ -549,21 +536,59 @@ function sharpenDots(
   }
 }
 
-/** Adds a column's sums to dbeta and dgamma, and weighted by gamma to its group's. */
+/** Whether four columns' sums may stand as they are, by the rules of `refineDots` and `sharpenDots`. */
+function settledDots(rows: usize, record: usize, plane: usize, sums: usize, sizes: usize, rstd: usize): bool {
+  const least = f64x2.splat(f64(rows) * FAINT_DOT);
+  let settled = true;
+  for (let half: usize = 0; half < 2; half++) {
+    const at = half << 4;
+    const s = f64x2.abs(v128.load(sums + at));
+    const t = f64x2.abs(v128.load(sums + at, 128));
+    const size = f64x2.promote_low_f32x4(v128.load64_zero(sizes + (half << 3)));
+    const scale = f64x2.promote_low_f32x4(v128.load64_zero(record + GRADIENT.SCALE * plane + (half << 3)));
+    const near = f64x2.le(
+      f64x2.mul(f64x2.mul(s, scale), f64x2.splat(0.25)), f64x2.mul(size, v128.load(rstd + at)),
+    );
+    const inRange = v128.and(f64x2.ge(t, least), f64x2.lt(f64x2.add(s, t), f64x2.splat(Infinity)));
+    if (!i64x2.all_true(v128.and(near, inRange))) settled = false;
+  }
+  return settled;
+}
+
+/** Adds four columns' sums to dbeta and dgamma, and leaves `sum(dy * xhat)` in place of `sum(dy * (x - mu))`. */
 function finishDots(
-  columns: usize, width: usize, records: usize, plane: usize, sums: usize, mean: usize, rstd: usize, gamma: usize,
-  sum1: usize, sum2: usize, dgamma: usize, dbeta: usize,
+  record: usize, plane: usize, sums: usize, mean: usize, rstd: usize, dgamma: usize, dbeta: usize,
 ): void {
-  for (let c: usize = 0; c < columns; c++) {
-    const at = sumOf(sums, c);
-    const dy = load<f64>(at);
-    const dyXhat = dotXhat(records + (c << 2), plane, 0, load<f64>(mean + (c << 3)), load<f64>(rstd + (c << 3)), dy, load<f64>(at, 128));
-    store<f64>(dbeta + (c << 3), load<f64>(dbeta + (c << 3)) + dy);
-    store<f64>(dgamma + (c << 3), load<f64>(dgamma + (c << 3)) + dyXhat);
-    const weight = gamma ? f64(load<f32>(gamma + (c << 2))) : 1;
-    const group: usize = (c / width) << 3;
-    store<f64>(sum1 + group, load<f64>(sum1 + group) + weight * dy);
-    store<f64>(sum2 + group, load<f64>(sum2 + group) + weight * dyXhat);
+  for (let half: usize = 0; half < 2; half++) {
+    const at = half << 4;
+    const s = v128.load(sums + at);
+    const scale = f64x2.promote_low_f32x4(v128.load64_zero(record + GRADIENT.SCALE * plane + (half << 3)));
+    const mu = f64x2.promote_low_f32x4(v128.load64_zero(record + GRADIENT.MU * plane + (half << 3)));
+    const muLow = f64x2.sub(f64x2.mul(v128.load(mean + at), scale), mu);
+    const t = f64x2.mul(
+      f64x2.sub(v128.load(sums + at, 128), f64x2.mul(muLow, s)), f64x2.div(v128.load(rstd + at), scale),
+    );
+    v128.store(sums + at, t, 128);
+    v128.store(dbeta + at, f64x2.add(v128.load(dbeta + at), s));
+    v128.store(dgamma + at, f64x2.add(v128.load(dgamma + at), t));
+  }
+}
+
+/** Adds the columns' sums, weighted by gamma, to their groups'. */
+function groupDots(columns: usize, width: usize, sums: usize, gamma: usize, sum1: usize, sum2: usize): void {
+  for (let c: usize = 0; c < columns; ) {
+    let s: f64 = 0;
+    let t: f64 = 0;
+    for (const end = c + width; c < end; c++) {
+      const weight = gamma ? f64(load<f32>(gamma + (c << 2))) : 1;
+      const at = sumOf(sums, c);
+      s += weight * load<f64>(at);
+      t += weight * load<f64>(at, 128);
+    }
+    store<f64>(sum1, s);
+    store<f64>(sum2, t);
+    sum1 += 8;
+    sum2 += 8;
   }
 }
 
@@ -573,6 +598,8 @@ function applyGradient(
   plane: usize, careful: usize, dresidual: usize, bits: usize, bitStride: usize,
 ): void {
   const strips = columns / STRIP;
+  // Asked for each row, it would take a tenth of the time.
+  const start = alike(careful, 0, strips);
   const side = sideOf(rows, stride);
   const chunk = chunkOf(stride);
   for (let end = rows; end > 0; end = (end - 1) & ~(chunk - 1)) {
@@ -585,7 +612,7 @@ function applyGradient(
         const add = dresidual ? dresidual + at : 0;
         const bit = bits ? bits + row * bitStride + (c >> 2) : 0;
         if (c < strips * STRIP && !load<u8>(careful + c / STRIP)) {
-          const n = alike(careful, c / STRIP, strips);
+          const n = c == 0 ? start : alike(careful, c / STRIP, strips);
           gradientStrips(
             frozen, x + at, dy + at, dx + at, group, stride, n, records + (c << 2), plane, add, bit, bitStride,
           );
@@ -645,8 +672,6 @@ export function columnsBackward(
       mark(careful, c, dotsOf(records + (c << 2), plane, m + (c << 3), r + (c << 3)));
     }
     if (steps & REDUCE) {
-      memory.fill(sum1, 0, groups << 3);
-      memory.fill(sum2, 0, groups << 3);
       memory.fill(sums, 0, room * 20);
       if (!segments) addDots(x, dy, full, stride, columns, records, plane, careful, sums, bits, bitStride);
       for (let i: usize = 0; i < segmentCount; i++) {
@@ -663,18 +688,25 @@ export function columnsBackward(
       }
       if (k > 1) foldCopies(sums, real, k);
       for (let c: usize = 0; c < own; c += 4) {
-        refineDots(
-          x + (c << 2), dy + (c << 2), rows, realStride, own - c, segments, segmentCount, records + (c << 2), plane,
-          sumOf(sums, c), bits ? bits + (c >> 2) : 0, bitStride, work,
-        );
-        if ((steps & OWN) && width == 1) {
-          sharpenDots(
-            x + (c << 2), rows, realStride, own - c, segments, segmentCount, count, records + (c << 2), plane,
-            sumOf(sums, c), sizeOf(sums, c), m + (c << 3), r + (c << 3), work,
+        const record = records + (c << 2);
+        const at = sumOf(sums, c);
+        const sizes = sizeOf(sums, c);
+        const from = c << 2;
+        if (!settledDots(rows, record, plane, at, sizes, r + (c << 3))) {
+          refineDots(
+            x + from, dy + from, rows, realStride, own - c, segments, segmentCount, record, plane, at,
+            bits ? bits + (c >> 2) : 0, bitStride, work,
           );
+          if ((steps & OWN) && width == 1) {
+            sharpenDots(
+              x + from, rows, realStride, own - c, segments, segmentCount, count, record, plane, at, sizes,
+              m + (c << 3), r + (c << 3), work,
+            );
+          }
         }
+        finishDots(record, plane, at, m + (c << 3), r + (c << 3), dgamma + (c << 3), dbeta + (c << 3));
       }
-      finishDots(own, width, records, plane, sums, m, r, gamma, sum1, sum2, dgamma, dbeta);
+      groupDots(own, width, sums, gamma, sum1, sum2);
     }
     if (steps & APPLY) {
       let s1 = sum1;

@@ -1,4 +1,5 @@
 /** Mean and variance of a group that lies in runs. */
+import { isFar, readAlong } from "./far";
 import { momentsRun } from "./kernel/runs";
 
 /** Below this mean square, squares may have vanished in float32 (2^-100). */
@@ -44,6 +45,7 @@ export function groupMoments(
   x: usize, rows: usize, stride: usize, length: usize, segments: usize, segmentCount: usize, count: f64, eps: f64,
   rms: bool, sums: usize, mean: usize, variance: usize,
 ): void {
+  const far = isFar(rows, stride, length);
   let pivot: f64 = 0;
   if (!rms) {
     const first = segments ? load<usize>(segments) : 0;
@@ -58,7 +60,11 @@ export function groupMoments(
     memory.fill(sums, 0, 16);
     const about = f32(pivot * scale);
     if (!segments) {
-      for (let row: usize = 0; row < rows; row++) momentsRun(x + ((row * stride) << 2), length, about, f32(scale), sums);
+      for (let row: usize = 0; row < rows; row++) {
+        const at = x + ((row * stride) << 2);
+        if (far) readAlong(at, length << 2);
+        momentsRun(at, length, about, f32(scale), sums);
+      }
     }
     for (let i: usize = 0; i < segmentCount; i++) {
       const first = load<usize>(segments + (i << 3));

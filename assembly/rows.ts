@@ -6,6 +6,7 @@
  *   TILE rows of a backward pass are read a second time, for dgamma and dbeta, down their positions
  */
 import { exponent, gradientRange, gradientScale, power, scaleOf } from "./coefficients";
+import { FAR, readAlong } from "./far";
 import { ROW, affineRow, dotsRow, gradientRow, parameterRows } from "./kernel/rows";
 import { groupMoments } from "./moments";
 import { APPLY, REDUCE } from "./steps";
@@ -49,7 +50,9 @@ export function rowsForward(
 ): void {
   const stride = length << 2;
   const wide = wideOf(gamma, beta, length);
+  const far = rows * stride >= 4 * FAR && (steps & REDUCE) != 0;
   for (; rows > 0; rows--) {
+    if (far) readAlong(x, stride);
     if (steps & REDUCE) groupMoments(x, 1, length, length, 0, 0, f64(length), eps, rms, work, mean, variance);
     const r = 1 / Math.sqrt(load<f64>(variance) + eps);
     store<f64>(rstd, r);

@@ -9,6 +9,7 @@
  * `segments` is 0, or pairs [from, to) of positions row * length + i, none across a row, that take part.
  */
 import { affineOf, dotXhat, dotsOf, gradientOf, gradientScale, LESS } from "./coefficients";
+import { isFar, LONG, readAlong } from "./far";
 import { APPLY, FROZEN, REDUCE } from "./steps";
 import { affineRun, dotsRun, gradientRun } from "./kernel/runs";
 import { groupMoments } from "./moments";
@@ -70,6 +71,13 @@ export function runsForward(
   const run = width * length;
   const stride = groups * run;
   const channelBits = (length + 3) >> 2;
+  // Given statistics are applied row by row, in the order of addresses, where runs outweigh their coefficients.
+  let kept = false;
+  if (!(steps & REDUCE) && outer == 1 && length >= LONG) {
+    outer = rows;
+    rows = 1;
+    kept = true;
+  }
   for (; outer > 0; outer--) {
     for (let g: usize = 0; g < groups; g++) {
       const at = g * run;
@@ -105,9 +113,11 @@ export function runsForward(
     const bytes = (rows * stride) << 2;
     x += bytes;
     y += bytes;
-    mean += groups << 3;
-    variance += groups << 3;
-    rstd += groups << 3;
+    if (!kept) {
+      mean += groups << 3;
+      variance += groups << 3;
+      rstd += groups << 3;
+    }
     if (residual) residual += bytes;
     if (bits) bits += rows * groups * width * channelBits;
   }
@@ -123,6 +133,7 @@ export function runsBackward(
   const stride = groups * width * length;
   const channelBits = (length + 3) >> 2;
   const rowBits = groups * width * channelBits;
+  const far = isFar(rows, stride, length);
   const sums = work + SUMS;
   for (; outer > 0; outer--) {
     for (let g: usize = 0; g < groups; g++) {
@@ -160,6 +171,10 @@ export function runsBackward(
             } else {
               for (let row: usize = 0; row < rows; row++) {
                 const from = at + ((row * stride) << 2);
+                if (far) {
+                  readAlong(x + from, length << 2);
+                  readAlong(dy + from, length << 2);
+                }
                 dotsRun(slow, x + from, dy + from, length, work, f32(dyScale), xScale, sums, bit ? bit + row * rowBits : 0);
               }
             }
