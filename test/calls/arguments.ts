@@ -227,7 +227,10 @@ export function vector({ world }: Setting, recipe: VectorRecipe, fits: number): 
   if ("odd" in recipe) return oddValue(recipe.odd);
   if ("view" in recipe) {
     const { tensor, disposed } = world.tensors[recipe.view]!;
-    return disposed ? tensor : tensor.data.subarray(0, fits);
+    if (disposed) return tensor;
+    const view = tensor.data.subarray(0, fits);
+    world.views.add(view);
+    return view;
   }
   return makeArray(recipe.array, Math.max(0, fits + recipe.length), recipe.how, recipe.seed);
 }

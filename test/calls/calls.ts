@@ -1,4 +1,5 @@
 /** Every call of the public interface, with arguments at random: a recipe that fast-check makes, and how to make the call. */
+import { types } from "node:util";
 import fc from "fast-check";
 import type { Library } from "../cases.js";
 import type { AnyLayer } from "../refusal.js";
@@ -142,7 +143,7 @@ const forwardOptions = (setting: Setting, recipe: Forward): unknown =>
 function owners({ tensors, arrays }: World, out: unknown): string[] {
   const names: string[] = [];
   tensors.forEach(({ tensor, disposed }, i) => {
-    const within = !disposed && out instanceof Float32Array && out.buffer === tensor.data.buffer;
+    const within = !disposed && ArrayBuffer.isView(out) && out.buffer === tensor.data.buffer;
     if (out === tensor || within) names.push(`tensor ${i}`);
   });
   arrays.forEach((array, i) => {
@@ -151,13 +152,17 @@ function owners({ tensors, arrays }: World, out: unknown): string[] {
   return names;
 }
 
+/** A property's value, without running what may be a getter. */
+const peek = (object: object | undefined, name: string): unknown =>
+  object && Object.getOwnPropertyDescriptor(object, name)?.value;
+
 /** Keeps a Tensor that came back in a slot, so that its memory is accounted for. */
 function keep(world: World, slot: number, result: unknown): void {
   if (result instanceof world.library.Tensor) world.addTensor(slot, result);
 }
 
 const memory = ["bytesInUse", "tensors in use"];
-const size = (value: Any): number => (value instanceof Float32Array ? trueLength(value) : value.size);
+const size = (value: Any): number => (types.isFloat32Array(value) ? trueLength(value) : value.size);
 
 const layerKinds: Record<string, Kind> = {
   forward: kind(fc.record({ ...anyPlace, x: anyMinibatch, how: anyForward }), (world, recipe) => {
@@ -229,7 +234,7 @@ const layerKinds: Record<string, Kind> = {
       const how = options<{ residualGrad: MinibatchRecipe }>(setting, recipe.options, {
         residualGrad: (field) => minibatch(setting, field),
       }) as Any;
-      const residualGrad = Object.getOwnPropertyDescriptor(Object(how), "residualGrad")?.value;
+      const residualGrad = recipe.options && "odd" in recipe.options ? undefined : peek(how, "residualGrad");
       return {
         target,
         go: () => target.layer.backwardInto(dy, dx, how),
@@ -295,11 +300,12 @@ const layerKinds: Record<string, Kind> = {
     (world, { at, by, really }) => {
       const target = world.layers[at]!;
       return {
-        go: () => really === 0 && target.layer[by](),
-        changes: [`layer ${at}`, "bytesInUse"],
-        done: () => {
-          target.disposed ||= really === 0;
+        go: () => {
+          if (really > 0) return;
+          target.layer[by]();
+          target.disposed = true;
         },
+        changes: [`layer ${at}`, "bytesInUse"],
         pranks: [],
       };
     },
@@ -360,6 +366,7 @@ const layerKinds: Record<string, Kind> = {
           else {
             // fits when it is first asked for, and is something else from then on
             let asked = 0;
+            target.unstable = true;
             const fits = new Float32Array(target.parameters);
             Object.defineProperty(parameter, part, {
               configurable: true,
@@ -473,7 +480,10 @@ const constructorKinds: Record<string, Kind> = {
         set: () => tensor.set(given),
         toArray: () => tensor.toArray(),
         data: () => tensor.data.fill(3),
-        dispose: () => tensor.dispose(),
+        dispose: () => {
+          tensor.dispose();
+          kept.disposed = true;
+        },
         assign: () => {
           for (const name of ["shape", "size", "data"]) assign(tensor, name, given);
           try {
@@ -487,9 +497,6 @@ const constructorKinds: Record<string, Kind> = {
       return {
         go: () => uses[use]!(),
         changes: use === "toArray" || use === "assign" ? [] : [`tensor ${slot}`, ...(dispose ? memory : [])],
-        done: () => {
-          kept.disposed ||= dispose;
-        },
         pranks: [],
       };
     },

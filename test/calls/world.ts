@@ -1,4 +1,5 @@
 /** A few layers, Tensors, arrays and optimizers that random calls work on, and all that can be seen of them. */
+import { types } from "node:util";
 import type { Functional, Library } from "../cases.js";
 import { seeded } from "../cases.js";
 import type { AnyLayer } from "../refusal.js";
@@ -11,6 +12,8 @@ export interface Held {
   shape: (rows: number, positions: number) => number[];
   parameters: number;
   disposed: boolean;
+  /** Its gamma or beta is a getter that gives another array each time: looking changes what is seen. */
+  unstable: boolean;
   /** How many values the last forward had. */
   last: number | undefined;
 }
@@ -46,6 +49,11 @@ export class World {
   readonly tensors: HeldTensor[] = [];
   readonly arrays: Float32Array[] = [];
   readonly optimizers: Optimizer[] = [];
+  /**
+   * Views of Tensors that layers may hold: writing to either changes the other, and a view goes stale with growth and
+   * with its Tensor, as the interface says.
+   */
+  readonly views = new Set<unknown>();
   /** A Tensor of another copy of the package. */
   readonly alien: unknown;
   readonly library: Library;
@@ -69,7 +77,7 @@ export class World {
 
   addLayer(slot: number, layer: AnyLayer, shape: Held["shape"], parameters: number): void {
     this.layers[slot]?.layer.dispose();
-    this.layers[slot] = { layer, shape, parameters, disposed: false, last: undefined };
+    this.layers[slot] = { layer, shape, parameters, disposed: false, unstable: false, last: undefined };
   }
 
   addTensor(slot: number, tensor: InstanceType<Library["Tensor"]>): void {
@@ -126,17 +134,18 @@ export class World {
   /** All that can be seen of everything, under a name that starts with what it belongs to. */
   look(): Seen {
     const seen: Seen = new Map();
-    this.layers.forEach(({ layer, disposed }, slot) => {
+    this.layers.forEach(({ layer, disposed, unstable }, slot) => {
       if (disposed) return;
       const name = `layer ${slot}`;
       const read = (key: string, get: () => unknown) => {
         let value: unknown;
         try {
           value = get();
+          if (this.views.has(value)) return;
           // what is read from the batch is a copy each time
-          if (value instanceof Float32Array && !key.startsWith("batch"))
+          if (types.isFloat32Array(value) && !key.startsWith("batch"))
             seen.set(`${name}.${key} itself`, value);
-          if (value instanceof Float32Array) value = bits(value);
+          if (types.isFloat32Array(value)) value = bits(value);
         } catch (error) {
           value = (error as Error).message;
         }
@@ -144,7 +153,7 @@ export class World {
       };
       const { gamma, beta } = layer;
       for (const [key, parameter] of [["gamma", gamma] as const, ["beta", beta] as const]) {
-        if (!parameter) continue;
+        if (!parameter || unstable) continue;
         read(`${key}.data`, () => parameter.data);
         read(`${key}.grad`, () => parameter.grad);
       }
@@ -171,12 +180,12 @@ export class World {
    * What the last forward left, which cannot be seen: the answer that backward would give now. The layer is put back
    * as it was.
    */
-  probe({ layer, disposed, last }: Held): unknown {
-    if (disposed || last === undefined) return "nothing to go back to";
+  probe({ layer, disposed, unstable, last }: Held): unknown {
+    if (disposed || unstable || last === undefined) return "nothing to go back to";
     const { residualGrad } = layer;
     const kept = new Map<Float32Array, Float32Array>();
     for (const { grad } of layer.parameters()) {
-      if (grad instanceof Float32Array && bits(grad) !== "unreadable") {
+      if (types.isFloat32Array(grad) && bits(grad) !== "unreadable") {
         kept.set(
           grad,
           Float32Array.prototype.slice.call(new Float32Array(grad.buffer, grad.byteOffset, trueLength(grad))),
@@ -227,6 +236,6 @@ export function different(
 }
 
 export function same(one: unknown, other: unknown): boolean {
-  if (!(one instanceof Uint32Array) || !(other instanceof Uint32Array)) return Object.is(one, other);
+  if (!types.isUint32Array(one) || !types.isUint32Array(other)) return Object.is(one, other);
   return one.length === other.length && one.every((value, i) => value === other[i]);
 }
