@@ -5,18 +5,69 @@ const getter = (key: PropertyKey) =>
   Object.getOwnPropertyDescriptor(prototype, key)!.get! as (this: unknown) => unknown;
 const kindOf = getter(Symbol.toStringTag);
 const lengthGetter = getter("length");
-const setAll = Float32Array.prototype.set;
+const bufferGetter = getter("buffer");
+const offsetGetter = getter("byteOffset");
+const { set: setAll, fill: fillAll } = Float32Array.prototype;
+
+/** Array.isArray throws for a proxy that was revoked; such a thing is no array. */
+export function isArray(value: unknown): value is unknown[] {
+  try {
+    return Array.isArray(value);
+  } catch {
+    return false;
+  }
+}
 
 /** True for a real Float32Array, of any realm or subclass; false for a proxy of one. */
 export const isFloat32Array = (value: unknown): value is Float32Array =>
   kindOf.call(value) === "Float32Array";
 
-/** Its true length, whatever a subclass says; 0 if its buffer is detached. */
-export const lengthOf = (array: Float32Array): number => lengthGetter.call(array) as number;
+/** The same for Float64Array. */
+export const isFloat64Array = (value: unknown): value is Float64Array =>
+  kindOf.call(value) === "Float64Array";
 
-/** Copies `from` into `to`, whatever a subclass has made of `set`. */
-export const copyInto = (to: Float32Array, from: Float32Array, offset = 0): void =>
-  setAll.call(to, from, offset);
+/** The same for Uint8Array. */
+export const isUint8Array = (value: unknown): value is Uint8Array => kindOf.call(value) === "Uint8Array";
+
+/** Its true length, whatever a subclass says; 0 if its buffer is detached. */
+export const lengthOf = (array: Float32Array | Float64Array | Uint8Array): number =>
+  lengthGetter.call(array) as number;
+
+/** Sets all values to zero, if there are any. */
+export function clear(array: Float32Array): void {
+  if (lengthOf(array) > 0) fillAll.call(array, 0);
+}
+
+/** A copy that is no subclass, whatever one has made of `slice` and its species. */
+export function copyOf(array: Float32Array): Float32Array {
+  const copy = new Float32Array(lengthOf(array));
+  copyInto(copy, array);
+  return copy;
+}
+
+/** An array that was given, and where to find its values once linear memory has grown, which detaches its views. */
+export interface Given {
+  array: Float32Array;
+  size: number;
+  /** Its byte offset in linear memory; -1 for an array with memory of its own. */
+  offset: number;
+}
+
+/** Reads what there is to know of an array; `linear` is any view of linear memory. */
+export const given = (array: Float32Array, linear: Float32Array): Given => ({
+  array,
+  size: lengthOf(array),
+  offset: bufferGetter.call(array) === linear.buffer ? (offsetGetter.call(array) as number) : -1,
+});
+
+/** The array that was given, or a view of the same place where it has been detached since. */
+export const renewed = ({ array, size, offset }: Given, linear: Float32Array): Float32Array =>
+  offset < 0 || lengthOf(array) === size ? array : linear.subarray(offset / 4, offset / 4 + size);
+
+/** Copies `from` into `to`, whatever a subclass has made of `set`; one that is detached holds nothing to copy. */
+export const copyInto = (to: Float32Array, from: Float32Array, offset = 0): void => {
+  if (lengthOf(from) > 0) setAll.call(to, from, offset);
+};
 
 /** Fills `to` from `from[offset]` on; short ones by a loop, which spares making a view. */
 export function copyFrom(from: Float32Array, offset: number, to: Float32Array): void {

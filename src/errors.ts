@@ -78,6 +78,12 @@ export function readOptions<K extends string>(
   return options;
 }
 
+/** Makes these properties of `object` what they are for good: kernels go by them. */
+export function fix(object: object, properties: Record<string, unknown>): void {
+  for (const name in properties)
+    Object.defineProperty(object, name, { value: properties[name], enumerable: true });
+}
+
 function checkNumber(
   who: string,
   expected: string,

@@ -1,5 +1,5 @@
-import { checkVector, isFloat32Array, lengthOf } from "./arrays.js";
-import { rangeError, readOptions, typeError } from "./errors.js";
+import { checkVector, copyOf, isFloat32Array, lengthOf } from "./arrays.js";
+import { rangeError, read, readOptions, typeError } from "./errors.js";
 import { BatchNorm } from "./layers/batch-norm.js";
 
 /** The weights of a dense or convolution layer: `weight` is [out, ...] in row-major order, `bias` has a value for each out. */
@@ -21,7 +21,7 @@ export function foldBatchNorm(
   weights: Weights,
 ): { weight: Float32Array; bias: Float32Array } {
   const who = "foldBatchNorm";
-  if (!(layer instanceof BatchNorm)) throw typeError(who, "a BatchNorm", layer);
+  if (!read(who, "layer", () => layer instanceof BatchNorm)) throw typeError(who, "a BatchNorm", layer);
   const given = readOptions(who, weights, { weight: undefined, bias: null });
   const { scale, shift } = layer.affine64(who);
   const out = layer.features;
@@ -33,7 +33,7 @@ export function foldBatchNorm(
   const bias = given.bias === null ? null : checkVector(who, "bias", given.bias, out);
   const part = size / out;
   return {
-    weight: given.weight.map((w, i) => scale[Math.floor(i / part)]! * w),
+    weight: copyOf(given.weight).map((w, i) => scale[Math.floor(i / part)]! * w),
     bias: Float32Array.from(shift, (s, c) => scale[c]! * (bias ? bias[c]! : 0) + s),
   };
 }

@@ -3,7 +3,19 @@
  * Over several workers, machines or accumulation steps: `moments` of each piece, `mergeMoments`, `normalize` each
  * piece; backward, `backwardReduce` each piece, add the sums, `backwardApply` each piece.
  */
-import { checkLength, checkVector, isFloat32Array, lengthOf, sizeOf } from "./arrays.js";
+import {
+  checkLength,
+  checkVector,
+  copyInto,
+  copyOf,
+  type Given,
+  given,
+  isFloat32Array,
+  isFloat64Array,
+  lengthOf,
+  renewed,
+  sizeOf,
+} from "./arrays.js";
 import {
   checkFinite,
   checkInteger,
@@ -64,9 +76,17 @@ export interface Sums {
   sumDyXhat: Float64Array;
 }
 
+/** As many as a layer may have channels. */
+const MOST_GROUPS = 2 ** 28;
+
 /** The axes given, as a flag for each axis of the shape. */
 function readAxes(who: string, name: string, value: unknown, rank: number): boolean[] {
-  const axes = read(who, name, () => (Array.isArray(value) ? Array.from(value as unknown[]) : null));
+  // One more than allowed is enough to see that there are too many: a lying length costs nothing.
+  const axes = read(who, name, () =>
+    Array.isArray(value)
+      ? Array.from({ length: Math.min(value.length, rank + 1) }, (_, i) => value[i] as unknown)
+      : null,
+  );
   if (!axes) throw typeError(who, `${name} to be an array of axes`, value);
   const flags = new Array<boolean>(rank).fill(false);
   for (const axis of axes) {
@@ -98,6 +118,13 @@ function cut(who: string, shape: readonly number[], reduced: boolean[], own: boo
     throw rangeError(who, "axes that leave the shape as [kept, reduced, kept, reduced] at most", [...shape]);
   }
   const extents = runs.map(({ extent }) => extent);
+  for (const [what, kind] of [
+    ["statistics", "k"],
+    ["values of gamma", "p"],
+  ] as const) {
+    const n = runs.reduce((size, run) => (run.kind.includes(kind) ? size * run.extent : size), 1);
+    if (n > MOST_GROUPS) throw rangeError(who, `at most ${MOST_GROUPS} ${what}`, n);
+  }
   const take = (part: string | undefined) => (part ? extents.shift()! : 1);
   if (match.length === 5) {
     const [outer, rows, groups, length] = [1, 2, 3, 4].map((i) => take(match[i])) as [
@@ -120,16 +147,22 @@ function cut(who: string, shape: readonly number[], reduced: boolean[], own: boo
   return { outer, rows, groups, width, length, perElement: false };
 }
 
-function readMinibatch(who: string, name: string, value: unknown, shape: readonly number[]): Float32Array {
+function readMinibatch(
+  who: string,
+  name: string,
+  value: unknown,
+  shape: readonly number[],
+  { f32 }: Runtime,
+): Given {
   if (!isFloat32Array(value)) throw typeError(who, `${name} to be a Float32Array`, value);
   checkLength(who, name, shape, lengthOf(value));
-  return value;
+  return given(value, f32);
 }
 
-/** A copy of `values` in a call's memory, and its address. */
-function place(held: Runtime, scratch: Scratch, values: Float32Array): number {
-  const address = scratch.take(4 * values.length);
-  held.f32.set(values, address / 4);
+/** A copy of a minibatch in a call's memory, and its address. */
+function place(held: Runtime, scratch: Scratch, values: Given): number {
+  const address = scratch.take(4 * values.size);
+  copyInto(held.f32, renewed(values, held.f32), address / 4);
   return address;
 }
 
@@ -149,15 +182,14 @@ export function moments(x: Float32Array, shape: readonly number[], options: Axes
     reduced,
     reduced.map(() => false),
   );
-  const values = readMinibatch(who, "x", x, extents);
+  const held = runtime();
+  const values = readMinibatch(who, "x", x, extents, held);
   const count = countOf(g);
   const n = statisticsOf(g);
-  if (values.length === 0) return { count, mean: new Float64Array(n), m2: new Float64Array(n) };
-  const held = runtime();
+  if (values.size === 0) return { count, mean: new Float64Array(n), m2: new Float64Array(n) };
   return Scratch.with(held, (scratch) => {
-    const address = scratch.take(4 * values.length);
     const block = blockAt(scratch.take(blockBytes(held, g)), g);
-    held.f32.set(values, address / 4);
+    const address = place(held, scratch, values);
     forwardPass(held, g, REDUCE | EXACTLY, address, 0, 0, block, none(count));
     const { f64 } = held;
     return {
@@ -178,14 +210,22 @@ const none = (count: number): Extras => ({
   count,
 });
 
+/** A copy that is no subclass; one that is detached is empty. */
+const copy64 = (array: Float64Array): Float64Array => new Float64Array(lengthOf(array) > 0 ? array : []);
+
 function readMoments(who: string, value: unknown, n?: number): Moments {
   const { count, mean, m2 } = readOptions(who, value, { count: undefined, mean: undefined, m2: undefined });
   const wanted = "moments with count, mean and m2 (Float64Array)";
-  if (!(mean instanceof Float64Array) || !(m2 instanceof Float64Array)) throw typeError(who, wanted, value);
-  if (mean.length !== m2.length || (n !== undefined && mean.length !== n)) {
-    throw rangeError(who, `moments of ${n ?? mean.length} groups`, [mean.length, m2.length]);
+  if (!isFloat64Array(mean) || !isFloat64Array(m2)) throw typeError(who, wanted, value);
+  const lengths = [lengthOf(mean), lengthOf(m2)] as const;
+  if (lengths[0] !== lengths[1] || (n !== undefined && lengths[0] !== n)) {
+    throw rangeError(who, `moments of ${n ?? lengths[0]} groups`, lengths);
   }
-  return { count: checkFinite(who, "count", count, 0), mean, m2 };
+  return {
+    count: checkFinite(who, "count", count, 0),
+    mean: copy64(mean),
+    m2: copy64(m2),
+  };
 }
 
 /**
@@ -246,11 +286,14 @@ function finish<T>(
   const geometry = cut(who, extents, reduced, own);
   const eps = checkFinite(who, "eps", o.eps, 0);
   const parameters = parametersOf(geometry);
-  const gamma = o.gamma === null ? null : checkVector(who, "gamma", o.gamma, parameters);
-  const beta = o.beta === null ? null : checkVector(who, "beta", o.beta, parameters);
   const { count, mean, m2 } = readMoments(who, statistics, statisticsOf(geometry));
-  const arrays = Object.entries(minibatches).map(([name, value]) => readMinibatch(who, name, value, extents));
+  // No code of the caller's runs from here on.
+  const gamma = o.gamma === null ? null : copyOf(checkVector(who, "gamma", o.gamma, parameters));
+  const beta = o.beta === null ? null : copyOf(checkVector(who, "beta", o.beta, parameters));
   const held = runtime();
+  const arrays = Object.entries(minibatches).map(([name, value]) =>
+    readMinibatch(who, name, value, extents, held),
+  );
   return Scratch.with(held, (scratch) => {
     const block = blockAt(scratch.take(blockBytes(held, geometry)), geometry);
     const addresses = arrays.map((array) => place(held, scratch, array));
@@ -349,8 +392,8 @@ export function backwardApply(
       [sumDy, block.sum1],
       [sumDyXhat, block.sum2],
     ] as const) {
-      if (!(value instanceof Float64Array)) throw typeError(who, "sums of Float64Arrays", value);
-      if (value.length !== n)
+      if (!isFloat64Array(value)) throw typeError(who, "sums of Float64Arrays", value);
+      if (lengthOf(value) !== n)
         throw new RangeError(`${who}: expected sums of ${n} groups, got ${describe(value)}`);
       held.f64.set(value, address / 8);
     }

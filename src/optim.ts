@@ -1,4 +1,4 @@
-import { isFloat32Array, lengthOf } from "./arrays.js";
+import { clear, isFloat32Array, lengthOf } from "./arrays.js";
 import { checkFinite, rangeError, read, readOptions, typeError } from "./errors.js";
 import type { Parameter } from "./layers/layer.js";
 import { type Entry, readState, type StateDict } from "./state.js";
@@ -46,21 +46,28 @@ function readArrays(who: string, parameters: readonly Parameter[], lengths?: rea
 /** What SGD and AdamW share: the parameters, the learning rate, and the state that a resumed run needs. */
 abstract class Optimizer {
   /** Under the names of `stateDict()`. */
-  protected readonly state: StateDict = {};
+  readonly #state: StateDict = {};
   readonly #who: string;
   readonly #parameters: readonly Parameter[];
   readonly #lengths: readonly number[];
   #lr: number;
 
-  /** `memory` names the arrays that are kept for each parameter. */
-  protected constructor(who: string, parameters: unknown, lr: unknown, memory: readonly string[]) {
+  /** `memory` names the arrays that are kept for each parameter; `counts` is whether steps are counted. */
+  protected constructor(
+    who: string,
+    parameters: unknown,
+    lr: unknown,
+    memory: readonly string[],
+    counts: boolean,
+  ) {
     this.#who = who;
     this.#lr = checkFinite(who, "lr", lr, 0);
     this.#parameters = readParameters(who, parameters);
     this.#lengths = readArrays(who, this.#parameters).map(({ data }) => lengthOf(data));
     this.#lengths.forEach((length, i) => {
-      for (const name of memory) this.state[`${i}.${name}`] = new Float32Array(length);
+      for (const name of memory) this.#state[`${i}.${name}`] = new Float32Array(length);
     });
+    if (counts) this.#state.step = new Float32Array(1);
   }
 
   /** The learning rate. May be set between steps, as schedules do. @throws TypeError, RangeError */
@@ -78,13 +85,13 @@ abstract class Optimizer {
    * @throws TypeError, RangeError if they are no longer Float32Arrays of the first length; nothing has changed then
    */
   step(): void {
-    this.update(readArrays(`${this.#who}.step`, this.#parameters, this.#lengths));
+    this.update(readArrays(`${this.#who}.step`, this.#parameters, this.#lengths), this.#state);
   }
 
   /** Sets every parameter's `grad` to zero. @throws as `step` */
   zeroGrad(): void {
     const all = readArrays(`${this.#who}.zeroGrad`, this.#parameters, this.#lengths);
-    for (const { grad } of all) Float32Array.prototype.fill.call(grad, 0);
+    for (const { grad } of all) clear(grad);
   }
 
   /**
@@ -93,7 +100,7 @@ abstract class Optimizer {
    * for bit.
    */
   stateDict(): StateDict {
-    return Object.fromEntries(Object.entries(this.state).map(([name, array]) => [name, array.slice()]));
+    return Object.fromEntries(Object.entries(this.#state).map(([name, array]) => [name, array.slice()]));
   }
 
   /**
@@ -103,16 +110,16 @@ abstract class Optimizer {
    */
   loadStateDict(dict: Readonly<Record<string, Float32Array | readonly number[]>>): void {
     const spec: Record<string, Entry> = {};
-    for (const [name, { length }] of Object.entries(this.state)) {
+    for (const [name, { length }] of Object.entries(this.#state)) {
       const whole = name === "step";
       spec[name] = whole || name.endsWith("_sq") ? { length, least: 0, whole } : { length };
     }
     const loaded = readState(`${this.#who}.loadStateDict`, dict, spec);
-    for (const name in loaded) this.state[name]!.set(loaded[name]!);
+    for (const name in loaded) this.#state[name]!.set(loaded[name]!);
   }
 
   /** The rule itself, on arrays that have been checked. */
-  protected abstract update(parameters: readonly Parameter[]): void;
+  protected abstract update(parameters: readonly Parameter[], state: StateDict): void;
 }
 
 export interface SGDOptions {
@@ -145,18 +152,18 @@ export class SGD extends Optimizer {
     if (typeof given.nesterov !== "boolean") throw typeError(who, "nesterov to be a boolean", given.nesterov);
     if (given.nesterov && !momentum)
       throw rangeError(who, "momentum above 0 where nesterov is true", momentum);
-    super(who, parameters, given.lr, momentum ? ["momentum_buffer"] : []);
+    super(who, parameters, given.lr, momentum ? ["momentum_buffer"] : [], false);
     this.#momentum = momentum;
     this.#weightDecay = weightDecay;
     this.#nesterov = given.nesterov;
   }
 
-  protected override update(parameters: readonly Parameter[]): void {
+  protected override update(parameters: readonly Parameter[], state: StateDict): void {
     const { lr } = this;
     const momentum = this.#momentum;
     const weightDecay = this.#weightDecay;
     parameters.forEach(({ data, grad }, k) => {
-      const buffer = this.state[`${k}.momentum_buffer`];
+      const buffer = state[`${k}.momentum_buffer`];
       for (let i = 0, length = lengthOf(data); i < length; i++) {
         let g = grad[i]!;
         if (weightDecay) g += weightDecay * data[i]!;
@@ -217,25 +224,24 @@ export class AdamW extends Optimizer {
     const betas = readBetas(who, given.betas);
     const eps = checkFinite(who, "eps", given.eps, 0);
     const weightDecay = checkFinite(who, "weightDecay", given.weightDecay, 0);
-    super(who, parameters, given.lr, ["exp_avg", "exp_avg_sq"]);
-    this.state.step = new Float32Array(1);
+    super(who, parameters, given.lr, ["exp_avg", "exp_avg_sq"], true);
     this.#betas = betas;
     this.#eps = eps;
     this.#weightDecay = weightDecay;
   }
 
-  protected override update(parameters: readonly Parameter[]): void {
+  protected override update(parameters: readonly Parameter[], state: StateDict): void {
     const [beta1, beta2] = this.#betas;
     const eps = this.#eps;
-    const step = this.state.step!;
+    const step = state.step!;
     step[0]! += 1;
     const t = step[0]!;
     const decay = 1 - this.lr * this.#weightDecay;
     const rate = this.lr / (1 - power(beta1, t));
     const correction = Math.sqrt(1 - power(beta2, t));
     parameters.forEach(({ data, grad }, k) => {
-      const m = this.state[`${k}.exp_avg`]!;
-      const v = this.state[`${k}.exp_avg_sq`]!;
+      const m = state[`${k}.exp_avg`]!;
+      const v = state[`${k}.exp_avg_sq`]!;
       for (let i = 0, length = lengthOf(data); i < length; i++) {
         const g = grad[i]!;
         m[i] = m[i]! + (1 - beta1) * (g - m[i]!);

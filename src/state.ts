@@ -1,4 +1,4 @@
-import { isFloat32Array, lengthOf } from "./arrays.js";
+import { isArray, isFloat32Array, lengthOf } from "./arrays.js";
 import { describe, rangeError, read, typeError } from "./errors.js";
 
 /** A layer's state under PyTorch's names. */
@@ -26,7 +26,7 @@ export function readState<K extends string>(
     if (prototype !== null && Object.getPrototypeOf(prototype) !== null) return null;
     return Object.getOwnPropertyDescriptors(dict) as Record<string, PropertyDescriptor>;
   });
-  if (!fields || Array.isArray(dict)) throw typeError(who, "a plain object as state dict", dict);
+  if (!fields || isArray(dict)) throw typeError(who, "a plain object as state dict", dict);
   const names = Object.keys(spec) as K[];
   for (const key of Reflect.ownKeys(fields)) {
     if (!names.includes(key as K)) throw rangeError(who, `no entry but ${names.join(", ")}`, key);
@@ -46,11 +46,10 @@ function readEntry(who: string, name: string, value: unknown, { length, least, w
   if (isFloat32Array(value)) {
     if (lengthOf(value) !== length) throw wrongLength(who, name, length, lengthOf(value));
     copy = Float32Array.from({ length }, (_, i) => value[i]!);
-  } else if (Array.isArray(value)) {
-    const numbers = read(who, name, () => {
-      if (value.length !== length) throw wrongLength(who, name, length, value.length);
-      return Array.from({ length }, (_, i) => value[i] as unknown);
-    });
+  } else if (isArray(value)) {
+    const given = read(who, name, () => value.length);
+    if (given !== length) throw wrongLength(who, name, length, given);
+    const numbers = read(who, name, () => Array.from({ length }, (_, i) => value[i] as unknown));
     const odd = numbers.findIndex((number) => typeof number !== "number");
     if (odd >= 0) throw typeError(who, `${name}[${odd}] to be a number`, numbers[odd]);
     copy = Float32Array.from(numbers as number[]);

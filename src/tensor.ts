@@ -1,4 +1,13 @@
-import { checkLength, copyInto, isFloat32Array, lengthOf, sizeOf } from "./arrays.js";
+import {
+  checkLength,
+  copyInto,
+  type Given,
+  given,
+  isFloat32Array,
+  lengthOf,
+  renewed,
+  sizeOf,
+} from "./arrays.js";
 import { readShape, typeError } from "./errors.js";
 import { Arena } from "./runtime/arena.js";
 import { type Runtime, runtime } from "./runtime/runtime.js";
@@ -15,6 +24,9 @@ export interface Core {
 
 let coreIn: (value: unknown) => Core | undefined;
 
+/** Views keep their Tensors: memory that can still be seen is not given to others. */
+const owners = new WeakMap<Float32Array, Tensor>();
+
 /** A float32 array in the kernels' own memory: layers read and write it in place, without a copy. */
 export class Tensor {
   readonly #runtime: Runtime;
@@ -30,18 +42,25 @@ export class Tensor {
   /** @throws TypeError, RangeError for a wrong shape or data; RangeError if memory cannot hold it */
   constructor(shape: readonly number[], data?: Float32Array) {
     const own = readShape("Tensor", shape);
+    const held = runtime();
+    let from: Given | undefined;
     if (data !== undefined) {
       if (!isFloat32Array(data)) throw typeError("Tensor", "data to be a Float32Array", data);
-      checkLength("Tensor", "data", own, lengthOf(data));
+      from = given(data, held.f32);
+      checkLength("Tensor", "data", own, from.size);
     }
-    const held = runtime();
     this.#runtime = held;
+    held.tensors++;
     this.#arena = new Arena(held, this, () => held.tensors--);
     const size = sizeOf(own);
-    this.#arena.reserve({ data: 4 * size });
-    held.tensors++;
+    try {
+      this.#arena.reserve({ data: 4 * size });
+    } catch (error) {
+      this.#arena.release();
+      throw error;
+    }
     this.#core = { shape: Object.freeze(own), size, address: this.#arena.at("data") };
-    if (data) copyInto(this.data, data);
+    if (from) copyInto(this.data, renewed(from, held.f32));
     else this.data.fill(0);
   }
 
@@ -57,7 +76,10 @@ export class Tensor {
   get data(): Float32Array {
     const { address, size } = live("Tensor", this.#core);
     const { f32 } = this.#runtime;
-    if (this.#view?.buffer !== f32.buffer) this.#view = f32.subarray(address / 4, address / 4 + size);
+    if (this.#view?.buffer !== f32.buffer) {
+      this.#view = f32.subarray(address / 4, address / 4 + size);
+      owners.set(this.#view, this);
+    }
     return this.#view;
   }
 

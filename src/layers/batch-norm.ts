@@ -1,13 +1,13 @@
 import { type GradientShares, gradientShares, type IdentityGap, identity, identityGap } from "../analysis.js";
-import { checkVector, copyFrom, copyInto } from "../arrays.js";
-import { checkFinite, checkInteger, readOptions, typeError } from "../errors.js";
+import { checkVector, copyFrom, copyInto, copyOf } from "../arrays.js";
+import { checkFinite, checkInteger, fix, readOptions, typeError } from "../errors.js";
 import type { Block, Geometry } from "../passes.js";
 import type { Runtime } from "../runtime/runtime.js";
 import type { Entry, StateDict } from "../state.js";
 import type { Minibatch } from "./call.js";
 import { type Activation, type Affine, Layer } from "./layer.js";
 import { channelAxis, type Layout, matrixOf, readLayout } from "./layout.js";
-import { readMask, type Segments } from "./mask.js";
+import { type Flags, type Segments, segmentsOf } from "./mask.js";
 
 export interface BatchNormOptions {
   /** Added to the variance; default 1e-5. */
@@ -33,14 +33,12 @@ export type StatisticsSource = "batch" | "running";
  * variance unbiased.
  */
 export class BatchNorm extends Layer<{ residual?: Minibatch; mask?: Uint8Array | readonly boolean[] }> {
-  readonly features: number;
-  readonly layout: Layout;
-  readonly momentum: number | null;
-  readonly trackRunningStats: boolean;
-  /** Training minibatches seen. */
-  batchesTracked = 0;
-  /** How often a channel kept its running statistics because its minibatch's were not finite. */
-  skippedUpdates = 0;
+  declare readonly features: number;
+  declare readonly layout: Layout;
+  declare readonly momentum: number | null;
+  declare readonly trackRunningStats: boolean;
+  #batchesTracked = 0;
+  #skippedUpdates = 0;
   #seen = false;
   #runningMean: Float32Array;
   #runningVar: Float32Array;
@@ -61,12 +59,32 @@ export class BatchNorm extends Layer<{ residual?: Minibatch; mask?: Uint8Array |
     if (typeof o.trackRunningStats !== "boolean") {
       throw typeError(who, "trackRunningStats to be a boolean", o.trackRunningStats);
     }
-    this.features = features;
-    this.layout = readLayout(who, o.layout);
-    this.momentum = o.momentum === null ? null : checkFinite(who, "momentum", o.momentum, 0, 1);
-    this.trackRunningStats = o.trackRunningStats;
+    fix(this, {
+      features,
+      layout: readLayout(who, o.layout),
+      momentum: o.momentum === null ? null : checkFinite(who, "momentum", o.momentum, 0, 1),
+      trackRunningStats: o.trackRunningStats,
+    });
     this.#runningMean = new Float32Array(features);
     this.#runningVar = new Float32Array(features).fill(1);
+  }
+
+  /** Training minibatches seen; may be set. @throws TypeError, RangeError unless it is a whole number */
+  get batchesTracked(): number {
+    return this.#batchesTracked;
+  }
+
+  set batchesTracked(value: number) {
+    this.#batchesTracked = checkInteger(this.who, "batchesTracked", value);
+  }
+
+  /** How often a channel kept its running statistics because its minibatch's were not finite; may be set. */
+  get skippedUpdates(): number {
+    return this.#skippedUpdates;
+  }
+
+  set skippedUpdates(value: number) {
+    this.#skippedUpdates = checkInteger(this.who, "skippedUpdates", value);
   }
 
   /** Running mean, a value a channel; may be replaced. */
@@ -76,6 +94,7 @@ export class BatchNorm extends Layer<{ residual?: Minibatch; mask?: Uint8Array |
   }
 
   set runningMean(value: Float32Array) {
+    this.checkAlive(`${this.who}.runningMean`);
     this.#runningMean = checkVector(this.who, "runningMean", value, this.features);
   }
 
@@ -86,6 +105,7 @@ export class BatchNorm extends Layer<{ residual?: Minibatch; mask?: Uint8Array |
   }
 
   set runningVar(value: Float32Array) {
+    this.checkAlive(`${this.who}.runningVar`);
     this.#runningVar = checkVector(this.who, "runningVar", value, this.features);
   }
 
@@ -148,11 +168,11 @@ export class BatchNorm extends Layer<{ residual?: Minibatch; mask?: Uint8Array |
     const { mean32, var32 } = this.#places(kept);
     copyInto(held.f32, this.#runningMean, mean32 / 4);
     copyInto(held.f32, this.#runningVar, var32 / 4);
-    this.batchesTracked++;
-    const weight = this.momentum ?? 1 / this.batchesTracked;
+    this.#batchesTracked++;
+    const weight = this.momentum ?? 1 / this.#batchesTracked;
     const correction = count / (count - 1);
     const { mean, variance } = block;
-    this.skippedUpdates += held.kernels.updateRunning(
+    this.#skippedUpdates += held.kernels.updateRunning(
       mean,
       variance,
       this.features,
@@ -192,16 +212,19 @@ export class BatchNorm extends Layer<{ residual?: Minibatch; mask?: Uint8Array |
   recoverIdentity(from: StatisticsSource = "batch"): void {
     const who = `${this.who}.recoverIdentity`;
     const { mean, variance } = this.#statistics(who, from);
-    if (!this.gamma || !this.beta) throw new TypeError(`${who}: expected a layer with gamma and beta`);
+    const own = this.vectors(who);
+    if (!own.gamma || !own.beta) throw new TypeError(`${who}: expected a layer with gamma and beta`);
     const { gamma, beta } = identity(mean, variance, this.eps);
-    copyInto(checkVector(who, "gamma.data", this.gamma.data, this.features), gamma);
-    copyInto(checkVector(who, "beta.data", this.beta.data, this.features), beta);
+    copyInto(own.gamma.data, gamma);
+    copyInto(own.beta.data, beta);
   }
 
   /** How far gamma and beta (1 and 0 where there are none) stand from undoing the normalization. @throws Error without the statistics */
   identityGap(from: StatisticsSource = "batch"): IdentityGap {
-    const { mean, variance } = this.#statistics(`${this.who}.identityGap`, from);
-    return identityGap(this.gamma?.data ?? null, this.beta?.data ?? null, mean, variance, this.eps);
+    const who = `${this.who}.identityGap`;
+    const { mean, variance } = this.#statistics(who, from);
+    const { gamma, beta } = this.vectors(who);
+    return identityGap(gamma?.data ?? null, beta?.data ?? null, mean, variance, this.eps);
   }
 
   /**
@@ -228,17 +251,20 @@ export class BatchNorm extends Layer<{ residual?: Minibatch; mask?: Uint8Array |
   /** @internal The same before it is rounded. */
   affine64(who: string): { scale: Float64Array; shift: Float64Array } {
     const { mean, variance } = this.#statistics(who, "running");
-    const gamma = this.gamma && checkVector(who, "gamma.data", this.gamma.data, this.features);
-    const beta = this.beta && checkVector(who, "beta.data", this.beta.data, this.features);
-    const scale = Float64Array.from(variance, (v, c) => (gamma ? gamma[c]! : 1) / Math.sqrt(v + this.eps));
-    return { scale, shift: scale.map((s, c) => (beta ? beta[c]! : 0) - s * mean[c]!) };
+    const { gamma, beta } = this.vectors(who);
+    const { features, eps } = this;
+    const scale = Float64Array.from(
+      { length: features },
+      (_, c) => (gamma ? gamma.data[c]! : 1) / Math.sqrt(variance[c]! + eps),
+    );
+    return { scale, shift: scale.map((s, c) => (beta ? beta.data[c]! : 0) - s * mean[c]!) };
   }
 
   #statistics(who: string, from: unknown): { mean: ArrayLike<number>; variance: ArrayLike<number> } {
     if (from === "running" && this.trackRunningStats) {
       this.checkAlive(who);
       this.#checkRunning(who);
-      return { mean: this.runningMean, variance: this.runningVar };
+      return { mean: copyOf(this.#runningMean), variance: copyOf(this.#runningVar) };
     }
     if (from === "running")
       throw new TypeError(`${who}: expected running statistics, got trackRunningStats: false`);
@@ -246,7 +272,7 @@ export class BatchNorm extends Layer<{ residual?: Minibatch; mask?: Uint8Array |
     this.checkAlive(who);
     const last = this.lastStatistics();
     if (!last || !this.#seen) throw new Error(`${who}: expected a training forward before it`);
-    const at = (address: number) => last.held.f64.subarray(address / 8, address / 8 + this.features);
+    const at = (address: number) => last.held.f64.slice(address / 8, address / 8 + this.features);
     return { mean: at(last.block.mean), variance: at(last.block.variance) };
   }
 
@@ -272,23 +298,25 @@ export class BatchNorm extends Layer<{ residual?: Minibatch; mask?: Uint8Array |
     this.#checkRunning(`${this.who}.stateDict`);
     return {
       ...dict,
-      running_mean: this.runningMean.slice(),
-      running_var: this.runningVar.slice(),
-      num_batches_tracked: Float32Array.of(this.batchesTracked),
+      running_mean: copyOf(this.#runningMean),
+      running_var: copyOf(this.#runningVar),
+      num_batches_tracked: Float32Array.of(this.#batchesTracked),
     };
   }
 
-  protected override restore(state: StateDict): void {
-    if (this.trackRunningStats) {
-      this.#checkRunning(`${this.who}.loadStateDict`);
-      copyInto(this.runningMean, state.running_mean!);
-      copyInto(this.runningVar, state.running_var!);
-      this.batchesTracked = state.num_batches_tracked![0]!;
-    }
-    super.restore(state);
+  protected override restore(who: string, state: StateDict): void {
+    if (!this.trackRunningStats) return;
+    this.#checkRunning(who);
+    copyInto(this.#runningMean, state.running_mean!);
+    copyInto(this.#runningVar, state.running_var!);
+    this.#batchesTracked = state.num_batches_tracked![0]!;
   }
 
-  protected override readMask(who: string, mask: unknown, { rows, length }: Geometry): Segments {
-    return readMask(who, mask, rows * length, length);
+  protected override takesMask(): boolean {
+    return true;
+  }
+
+  protected override segmentsOf(who: string, flags: Flags, { rows, length }: Geometry): Segments {
+    return segmentsOf(who, flags, rows * length, length);
   }
 }

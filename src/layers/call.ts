@@ -1,6 +1,6 @@
-import { checkLength, copyFrom, copyInto, isFloat32Array, lengthOf } from "../arrays.js";
+import { checkLength, copyFrom, copyInto, type Given, given, isFloat32Array, renewed } from "../arrays.js";
 import { describe, rangeError, typeError } from "../errors.js";
-import type { Runtime } from "../runtime/runtime.js";
+import { type Runtime, runtime } from "../runtime/runtime.js";
 import type { Scratch } from "../runtime/scratch.js";
 import { type Core, coreOf, live, Tensor } from "../tensor.js";
 
@@ -8,14 +8,14 @@ import { type Core, coreOf, live, Tensor } from "../tensor.js";
 export type Minibatch = Float32Array | Tensor;
 
 /** A minibatch that was given: a Tensor's core, or an array. */
-export type Operand = Core | { array: Float32Array; size: number; shape?: undefined; address?: undefined };
+export type Operand = Core | (Given & { shape?: undefined; address?: undefined });
 
 /** Reads a minibatch argument. @throws TypeError unless it is a Float32Array or a Tensor in use */
 export function readOperand(who: string, name: string, value: unknown): Operand {
   const core = coreOf(value);
   if (core) return live(who, core);
   if (!isFloat32Array(value)) throw typeError(who, `${name} to be a Float32Array or a Tensor`, value);
-  return { array: value, size: lengthOf(value) };
+  return given(value, runtime().f32);
 }
 
 /** The same for one that must have the size of `shape`, and if it is a Tensor just that shape. @throws TypeError, RangeError */
@@ -39,11 +39,11 @@ export const place = (scratch: Scratch, { address, size }: Operand): number =>
   address ?? scratch.take(4 * size);
 
 /** Copies an array operand to its place; a Tensor's values are there already. */
-export function copyIn({ f32 }: Runtime, { array }: Operand, address: number): void {
-  if (array) copyInto(f32, array, address / 4);
+export function copyIn({ f32 }: Runtime, operand: Operand, address: number): void {
+  if (operand.array) copyInto(f32, renewed(operand, f32), address / 4);
 }
 
 /** Copies an array operand from its place. */
-export function copyOut({ f32 }: Runtime, { array }: Operand, address: number): void {
-  if (array) copyFrom(f32, address / 4, array);
+export function copyOut({ f32 }: Runtime, operand: Operand, address: number): void {
+  if (operand.array) copyFrom(f32, address / 4, renewed(operand, f32));
 }

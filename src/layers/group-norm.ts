@@ -1,4 +1,4 @@
-import { checkInteger, rangeError, readOptions } from "../errors.js";
+import { checkInteger, fix, rangeError, readOptions } from "../errors.js";
 import type { Geometry } from "../passes.js";
 import { type Activation, type Affine, Layer } from "./layer.js";
 import { channelAxis, type Layout, readLayout } from "./layout.js";
@@ -16,12 +16,12 @@ export interface GroupNormOptions {
 
 /** What group and instance norm share: statistics for each example over groups of channels, gamma and beta for each channel. */
 export abstract class PerGroup extends Layer {
-  readonly layout: Layout;
+  declare readonly layout: Layout;
   readonly #groups: number;
 
   protected constructor(who: string, groups: number, channels: number, options: Record<string, unknown>) {
     super(who, channels, options.eps, options.affine, options.activation);
-    this.layout = readLayout(who, options.layout);
+    fix(this, { layout: readLayout(who, options.layout) });
     this.#groups = groups;
   }
 
@@ -48,7 +48,7 @@ export abstract class PerGroup extends Layer {
  * beta a value a channel. A group of a single value gives exactly beta. Training and evaluation are the same.
  */
 export class GroupNorm extends PerGroup {
-  readonly groups: number;
+  declare readonly groups: number;
 
   /** @throws TypeError, RangeError, also where the groups do not divide the channels */
   constructor(groups: number, channels: number, options?: GroupNormOptions) {
@@ -62,6 +62,6 @@ export class GroupNorm extends PerGroup {
       activation: "none",
     });
     super(`GroupNorm(${groups}, ${channels})`, groups, channels, o);
-    this.groups = groups;
+    fix(this, { groups });
   }
 }

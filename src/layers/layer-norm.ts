@@ -1,5 +1,5 @@
 import { sizeOf } from "../arrays.js";
-import { checkInteger, describe, rangeError, readOptions, readShape } from "../errors.js";
+import { checkInteger, describe, fix, rangeError, readOptions, readShape } from "../errors.js";
 import type { Geometry } from "../passes.js";
 import { type Activation, type Affine, Layer } from "./layer.js";
 import { matrixOf } from "./layout.js";
@@ -19,7 +19,7 @@ export interface LayerNormOptions {
  */
 export abstract class PerExample extends Layer {
   /** The trailing dimensions that are normalized over. */
-  readonly normalizedShape: readonly number[];
+  declare readonly normalizedShape: readonly number[];
   readonly #rms: boolean;
 
   protected constructor(
@@ -33,8 +33,10 @@ export abstract class PerExample extends Layer {
         ? [checkInteger(name, "normalizedShape", normalizedShape, 1, 2 ** 28)]
         : readShape(name, normalizedShape);
     if (sizeOf(shape) === 0) throw rangeError(name, "normalizedShape without a 0", shape);
+    if (sizeOf(shape) > 2 ** 28)
+      throw rangeError(name, `normalizedShape of at most ${2 ** 28} values`, shape);
     super(`${name}(${describe(shape)})`, sizeOf(shape), options.eps, options.affine, options.activation);
-    this.normalizedShape = Object.freeze(shape);
+    fix(this, { normalizedShape: Object.freeze(shape) });
     this.#rms = rms;
   }
 

@@ -1,6 +1,6 @@
 import type { GradientSums } from "../analysis.js";
-import { checkLength, checkVector, copyInto } from "../arrays.js";
-import { checkFinite, rangeError, readOptions, readShape, typeError } from "../errors.js";
+import { checkLength, checkVector, clear, copyInto, copyOf, isArray, lengthOf } from "../arrays.js";
+import { checkFinite, fix, rangeError, readOptions, readShape, typeError } from "../errors.js";
 import {
   APPLY,
   type Block,
@@ -31,7 +31,7 @@ import {
   readOperand,
   readSized,
 } from "./call.js";
-import type { Segments } from "./mask.js";
+import { type Flags, readFlags, type Segments } from "./mask.js";
 
 /** A learned vector and the gradient that backward adds to. Both may be replaced by arrays of the same length. */
 export interface Parameter {
@@ -55,6 +55,8 @@ interface Saved {
   size: number;
   /** The caller's Tensor; undefined where the layer has a copy. */
   x: Core | undefined;
+  /** What keeps that Tensor from being collected: the caller may have dropped it. */
+  owner: unknown;
   overwritten: boolean;
   block: Block;
   frozen: boolean;
@@ -89,12 +91,12 @@ function readAffine(who: string, affine: unknown): { gamma: unknown; beta: unkno
  */
 export abstract class Layer<O extends object = object> {
   /** Added to the variance. */
-  readonly eps: number;
-  readonly activation: Activation;
+  declare readonly eps: number;
+  declare readonly activation: Activation;
   /** After `backward`: the gradient of the forward's residual, of dy's kind and the caller's own; null without. */
   residualGrad: Minibatch | null = null;
-  protected readonly who: string;
-  protected readonly channels: number;
+  declare protected readonly who: string;
+  declare protected readonly channels: number;
   readonly #gamma: Parameter | null;
   readonly #beta: Parameter | null;
   #training = true;
@@ -107,13 +109,10 @@ export abstract class Layer<O extends object = object> {
 
   /** @param who the layer as errors call it, for instance `BatchNorm(64)` */
   protected constructor(who: string, channels: number, eps: unknown, affine: unknown, activation: unknown) {
-    this.who = who;
-    this.channels = channels;
-    this.eps = checkFinite(who, "eps", eps, 0);
     if (activation !== "none" && activation !== "relu") {
       throw typeError(who, 'activation to be "none" or "relu"', activation);
     }
-    this.activation = activation;
+    fix(this, { who, channels, eps: checkFinite(who, "eps", eps, 0), activation });
     const parts = readAffine(who, affine);
     const parameter = (value: number): Parameter => ({
       data: new Float32Array(channels).fill(value),
@@ -147,8 +146,13 @@ export abstract class Layer<O extends object = object> {
   }
 
   /** The rows that a mask lets take part. */
-  protected readMask(who: string, mask: unknown, _geometry: Geometry): Segments {
-    throw typeError(who, "no mask: only BatchNorm takes one", mask);
+  protected segmentsOf(_who: string, _flags: Flags, _geometry: Geometry): Segments | undefined {
+    return;
+  }
+
+  /** Whether this layer takes a mask. */
+  protected takesMask(): boolean {
+    return false;
   }
 
   /** Whether this layer adds a residual. */
@@ -193,10 +197,13 @@ export abstract class Layer<O extends object = object> {
   }
 
   #forward(who: string, x: unknown, out: { into: unknown } | undefined, options: unknown): Minibatch {
+    // What may run code of the caller's comes first, so that all that follows stays as it was checked.
+    this.checkAlive(who);
+    const call = options === undefined ? undefined : this.#readCall(who, options, x);
+    const { gamma, beta } = this.vectors(who);
     const arena = this.#alive(who);
     const held = this.#runtime!;
     const from = readOperand(who, "x", x);
-    const call = options === undefined ? undefined : this.#readCall(who, options);
     const shape = call?.shape ?? from.shape ?? this.shapeOf(who, from.size);
     if (shape !== from.shape) checkLength(who, "x", shape, from.size);
     const geometry = this.#cutOf(who, shape);
@@ -204,11 +211,10 @@ export abstract class Layer<O extends object = object> {
     if (this.#training && out && x === out.into) {
       throw typeError(who, "out to be another minibatch than x in training, as backward needs x", out.into);
     }
-    const { gamma, beta } = this.#parameters(who);
     const frozen = this.frozen(who);
     const residual =
       call?.residual === undefined ? undefined : readSized(who, "residual", call.residual, shape);
-    const segments = call?.mask === undefined ? undefined : this.readMask(who, call.mask, geometry);
+    const segments = call?.flags && this.segmentsOf(who, call.flags, geometry);
     const count = segments ? segments.rows * geometry.width : countOf(geometry);
     if (this.#training && from.size > 0 && count < this.leastCount()) {
       const by = segments ? " that the mask lets count" : "";
@@ -221,6 +227,12 @@ export abstract class Layer<O extends object = object> {
 
     // Whatever can be refused comes first: new memory, then what the layer keeps.
     const scratch = new Scratch(held);
+    const { f32 } = held;
+    const ready = () => {
+      if (held.f32 === f32) return;
+      this.#checkVectors(who, gamma, beta);
+      this.frozen(who);
+    };
     let fresh: Minibatch | undefined;
     try {
       const added = residual ? place(scratch, residual) : 0;
@@ -229,7 +241,7 @@ export abstract class Layer<O extends object = object> {
       const to = into ?? readOperand(who, "out", fresh);
       const y = place(scratch, to);
       const relu = this.activation === "relu";
-      const { block: own, kept } = this.#places(held, arena, geometry, from);
+      const { block: own, kept } = this.#places(held, arena, geometry, from, ready);
       const input = from.address ?? arena.at("x");
       copyIn(held, from, input);
       if (residual) copyIn(held, residual, added);
@@ -255,6 +267,7 @@ export abstract class Layer<O extends object = object> {
         shape,
         size: from.size,
         x: from.array ? undefined : from,
+        owner: from.array ? undefined : x,
         overwritten: input === y && from.size > 0,
         block,
         frozen,
@@ -291,6 +304,11 @@ export abstract class Layer<O extends object = object> {
   }
 
   #backward(who: string, dy: unknown, out: { into: unknown } | undefined, options: unknown): Minibatch {
+    // The caller's own code first, as in forward.
+    this.checkAlive(who);
+    const residualGrad =
+      options === undefined ? undefined : readOptions(who, options, { residualGrad: undefined }).residualGrad;
+    const { gamma, beta } = this.vectors(who);
     const arena = this.#alive(who);
     const held = this.#runtime!;
     const saved = this.#saved;
@@ -299,12 +317,9 @@ export abstract class Layer<O extends object = object> {
     if (saved.x) live(who, saved.x);
     const from = readSized(who, "dy", dy, shape);
     const into = out && readSized(who, "dx", out.into, shape);
-    const residualGrad =
-      options === undefined ? undefined : readOptions(who, options, { residualGrad: undefined }).residualGrad;
     if (residualGrad !== undefined && !saved.residual) {
       throw typeError(who, "no residualGrad, as the forward had no residual", residualGrad);
     }
-    const { gamma, beta } = this.#parameters(who);
     if (saved.overwritten && gamma) {
       throw new Error(
         `${who}: expected x, which gamma's gradient needs, but forwardInto(x, x) has overwritten it`,
@@ -313,6 +328,7 @@ export abstract class Layer<O extends object = object> {
 
     const scratch = new Scratch(held);
     const fresh: Minibatch[] = [];
+    const { f32 } = held;
     try {
       const make = (): Operand => {
         fresh.push(newLike(from, shape));
@@ -330,6 +346,7 @@ export abstract class Layer<O extends object = object> {
           : readSized(who, "residualGrad", residualGrad, shape);
       const dresidual = through ? place(scratch, through) : 0;
       const pairs = segments ? scratch.take(4 * segments.pairs.length) : 0;
+      if (held.f32 !== f32) this.#checkVectors(who, gamma, beta);
       copyIn(held, from, source);
       if (segments) held.u32.set(segments.pairs, pairs / 4);
       if (saved.size > 0) {
@@ -436,7 +453,8 @@ export abstract class Layer<O extends object = object> {
   /** Sets the gradients of gamma and beta to zero. */
   zeroGrad(): void {
     this.checkAlive(`${this.who}.zeroGrad`);
-    for (const { grad } of this.parameters()) grad.fill(0);
+    const { gamma, beta } = this.vectors(`${this.who}.zeroGrad`);
+    for (const vectors of [gamma, beta]) if (vectors) clear(vectors.grad);
   }
 
   get training(): boolean {
@@ -467,8 +485,8 @@ export abstract class Layer<O extends object = object> {
   stateDict(): StateDict {
     const who = `${this.who}.stateDict`;
     this.checkAlive(who);
-    const { gamma, beta } = this.#parameters(who);
-    return { ...(gamma && { weight: gamma.data.slice() }), ...(beta && { bias: beta.data.slice() }) };
+    const { gamma, beta } = this.vectors(who);
+    return { ...(gamma && { weight: copyOf(gamma.data) }), ...(beta && { bias: copyOf(beta.data) }) };
   }
 
   /**
@@ -479,15 +497,16 @@ export abstract class Layer<O extends object = object> {
   loadStateDict(dict: Readonly<Record<string, Float32Array | readonly number[]>>): void {
     const who = `${this.who}.loadStateDict`;
     this.checkAlive(who);
-    this.#parameters(who);
-    this.restore(readState(who, dict, this.stateSpec()));
+    const state = readState(who, dict, this.stateSpec());
+    const { gamma, beta } = this.vectors(who);
+    this.checkAlive(who);
+    this.restore(who, state);
+    if (gamma) copyInto(gamma.data, state.weight!);
+    if (beta) copyInto(beta.data, state.bias!);
   }
 
-  /** Takes entries that were read and checked. */
-  protected restore(state: StateDict): void {
-    if (this.gamma) copyInto(this.gamma.data, state.weight!);
-    if (this.beta) copyInto(this.beta.data, state.bias!);
-  }
+  /** Takes the entries that a family adds, which were read and checked. @throws before anything has changed */
+  protected restore(_who: string, _state: StateDict): void {}
 
   /** Gives the layer's memory back; a second call does nothing, any other use is an error from then on. */
   dispose(): void {
@@ -523,18 +542,23 @@ export abstract class Layer<O extends object = object> {
   #readCall(
     who: string,
     options: unknown,
-  ): { shape: readonly number[] | undefined; residual: unknown; mask: unknown } {
+    x: unknown,
+  ): { shape: readonly number[] | undefined; residual: unknown; flags: Flags | undefined } {
     // A shape seen before needs no second look: its copy serves.
     const known = this.#cut?.shape;
-    if (known && isSame(options, known)) return { shape: known, residual: undefined, mask: undefined };
-    if (Array.isArray(options))
-      return { shape: readShape(who, options), residual: undefined, mask: undefined };
+    if (known && isSame(options, known)) return { shape: known, residual: undefined, flags: undefined };
+    if (isArray(options)) return { shape: readShape(who, options), residual: undefined, flags: undefined };
     const call = readOptions(who, options, { shape: undefined, residual: undefined, mask: undefined });
     if (call.residual !== undefined && !this.addsResidual()) {
       throw typeError(who, "no residual: only BatchNorm adds one", call.residual);
     }
-    const { shape, residual, mask } = call;
-    return { shape: shape === undefined ? undefined : readShape(who, shape), residual, mask };
+    if (call.mask !== undefined && !this.takesMask()) {
+      throw typeError(who, "no mask: only BatchNorm takes one", call.mask);
+    }
+    const { residual, mask } = call;
+    const shape = call.shape === undefined ? undefined : readShape(who, call.shape);
+    const flags = mask === undefined ? undefined : readFlags(who, mask, readOperand(who, "x", x).size);
+    return { shape, residual, flags };
   }
 
   /** The geometry of a shape; Tensors keep theirs, so the last one often serves again. */
@@ -544,27 +568,44 @@ export abstract class Layer<O extends object = object> {
   }
 
   /** Where the layer's own memory lies, made large enough; the last call's often serves again. */
-  #places(held: Runtime, arena: Arena, geometry: Geometry, from: Operand): Places {
+  #places(held: Runtime, arena: Arena, geometry: Geometry, from: Operand, ready: () => void): Places {
     const last = this.#last;
-    if (last?.geometry === geometry && !from.array) return last;
-    arena.reserve({
+    if (last?.geometry === geometry && !from.array) {
+      ready();
+      return last;
+    }
+    const sizes = {
       block: blockBytes(held, geometry),
       kept: this.keptBytes(),
       x: from.array ? 4 * from.size : 0,
       bits: this.activation === "relu" ? bitBytes(geometry) : 0,
-    });
+    };
+    arena.reserve(sizes, ready);
     const block = blockAt(arena.at("block"), geometry);
     this.#last = { geometry, block, kept: arena.at("kept") };
     return this.#last;
   }
 
-  /** gamma and beta, whose arrays may have been replaced. @throws TypeError, RangeError */
-  #parameters(who: string): { gamma: Parameter | null; beta: Parameter | null } {
-    const gamma = this.#gamma;
-    const beta = this.#beta;
+  /**
+   * gamma and beta as they stand: arrays that may have been replaced, even by getters, are read once, all of them
+   * before any is judged. @throws TypeError, RangeError
+   */
+  protected vectors(who: string): { gamma: Parameter | null; beta: Parameter | null } {
+    let gamma = this.#gamma;
+    let beta = this.#beta;
+    try {
+      if (gamma) gamma = { data: gamma.data, grad: gamma.grad };
+      if (beta) beta = { data: beta.data, grad: beta.grad };
+    } catch (cause) {
+      throw new TypeError(`${who}: gamma or beta cannot be read`, { cause });
+    }
+    this.#checkVectors(who, gamma, beta);
+    return { gamma, beta };
+  }
+
+  #checkVectors(who: string, gamma: Parameter | null, beta: Parameter | null): void {
     if (gamma) this.#checkParameter(who, "gamma", gamma);
     if (beta) this.#checkParameter(who, "beta", beta);
-    return { gamma, beta };
   }
 
   #checkParameter(who: string, name: string, { data, grad }: Parameter): void {
@@ -576,7 +617,7 @@ export abstract class Layer<O extends object = object> {
 /** Whether `value` is an array of just these numbers; anything that cannot be read is not. */
 function isSame(value: unknown, shape: readonly number[]): boolean {
   try {
-    if (!Array.isArray(value) || value.length !== shape.length) return false;
+    if (!isArray(value) || value.length !== shape.length) return false;
     for (let axis = 0; axis < shape.length; axis++) if (value[axis] !== shape[axis]) return false;
     return true;
   } catch {
@@ -586,7 +627,7 @@ function isSame(value: unknown, shape: readonly number[]): boolean {
 
 /** Adds float64 sums to a gradient. */
 function addGradient(grad: Float32Array, sums: Float64Array, from: number): void {
-  for (let i = 0; i < grad.length; i++) grad[i] = grad[i]! + sums[from + i]!;
+  for (let i = 0, length = lengthOf(grad); i < length; i++) grad[i] = grad[i]! + sums[from + i]!;
 }
 
 /** Sets what lies outside of the segments to zero. */

@@ -27,10 +27,10 @@ export class Arena {
   }
 
   /**
-   * Makes every slot named at least as large as asked. One that grows loses its contents; if any cannot be had,
-   * none has changed. @throws RangeError
+   * Makes every slot named at least as large as asked. One that grows loses its contents; if any cannot be had, or
+   * `ready`, which runs before anything is given up, throws, none has changed. @throws RangeError, and what `ready` throws
    */
-  reserve(sizes: Record<string, number>): void {
+  reserve(sizes: Record<string, number>, ready?: () => void): void {
     const fresh: [string, { address: number; bytes: number }][] = [];
     try {
       for (const name in sizes) {
@@ -39,6 +39,7 @@ export class Arena {
           fresh.push([name, { address: this.#runtime.alloc(bytes), bytes }]);
         }
       }
+      ready?.();
     } catch (error) {
       for (const [, { address }] of fresh) this.#runtime.free(address);
       throw error;
