@@ -12,7 +12,7 @@ cpSync("node_modules/assemblyscript/LICENSE", "dist/assemblyscript-loader.LICENS
 // The binaries' text is a module of its own, as modules come first in a bundle that import nothing: where gzip does
 // not find it in one block with JavaScript, the whole is 0.6 kB smaller.
 writeFileSync("dist/binaries.js", `export default ${readFileSync("build/binaries.json", "utf8")};\n`);
-const embedded: Options["esbuildPlugins"] = [
+const embedded: NonNullable<Options["esbuildPlugins"]> = [
   {
     name: "embedded",
     setup(build) {
@@ -88,7 +88,7 @@ const precompiled = (outDir: string, module: string, suffix: string): Options =>
 });
 
 export default defineConfig([
-  { ...esm, esbuildPlugins: embedded, onSuccess: writeCommonJS },
+  { ...esm, esbuildPlugins: [leanLoader, ...embedded], onSuccess: writeCommonJS },
   { ...esm, entry: [safetensors], format: ["esm", "cjs"], splitting: false },
   {
     entry: [...entry, safetensors],
