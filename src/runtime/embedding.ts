@@ -44,20 +44,26 @@ function* numbers(text: string): Generator<number, void> {
 
 /** The bytes of one of the two binaries. */
 export function decode({ symbols, text, locals }: Embedding, side: Side): Uint8Array<ArrayBuffer> {
-  const table = symbols.split(",");
+  const table = symbols.split(",").map((symbol) => ({
+    bytes: (
+      symbol
+        .split(">")
+        .at(side === "first" ? 0 : -1)!
+        .match(/../g) ?? []
+    ).map((hex) => Number.parseInt(hex, 16)),
+    local: LOCAL.test(symbol),
+  }));
   const recent = [...table];
   const distances = numbers(locals);
-  let hex = "";
-  const add = (symbol: string) => {
-    hex += symbol.split(">").at(side === "first" ? 0 : -1);
-  };
+  const binary: number[] = [];
   for (const number of numbers(text)) {
-    add(table[number]!);
-    const distance = LOCAL.test(table[number]!) && distances.next().value;
+    const { bytes, local } = table[number]!;
+    binary.push(...bytes);
+    const distance = local && distances.next().value;
     if (typeof distance === "number") {
       recent.unshift(...recent.splice(distance, 1));
-      add(recent[0]!);
+      binary.push(...recent[0]!.bytes);
     }
   }
-  return Uint8Array.from(hex.match(/../g) ?? [], (byte) => Number.parseInt(byte, 16));
+  return Uint8Array.from(binary);
 }
