@@ -16,11 +16,13 @@ describe("the embedded text", () => {
   });
 
   test("holds only characters that a string literal need not escape", () => {
-    expect(embedded.text).toMatch(/^[ !#%&(-;=-[\]-_a-~]*$/);
+    expect(embedded.text + embedded.locals).toMatch(/^[(-[\]-~]*$/);
   });
 
   test("brings back any two byte strings", () => {
-    const bytes = fc.uint8Array({ maxLength: 300 });
+    // Many opcodes for locals among them, at the end too.
+    const byte = fc.oneof(fc.integer({ min: 0x20, max: 0x22 }), fc.integer({ min: 0, max: 255 }));
+    const bytes = fc.array(byte, { maxLength: 100 });
     fc.assert(
       fc.property(bytes, bytes, bytes, bytes, (head, ours, theirs, tail) => {
         const first = Uint8Array.from([...head, ...ours, ...tail]);

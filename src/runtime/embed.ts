@@ -1,10 +1,7 @@
 // Run by the build, after the compiler: writes build/binaries.json, the text that embedded.ts inlines.
 import { readFileSync, writeFileSync } from "node:fs";
 import { diffArrays } from "diff";
-import { CODES, decode, type Embedding, ESCAPES, FIRST_CODE } from "./embedding.js";
-
-/** Characters that a string literal or a page's script may have to escape. */
-const UNSAFE = new Set("\"'`\\$<");
+import { BACKSLASH, CHARACTERS, decode, type Embedding, ESCAPES, FIRST, LOCAL } from "./embedding.js";
 
 const hexOf = (byte: number) => byte.toString(16).padStart(2, "0");
 
@@ -29,26 +26,45 @@ export function merge(first: Uint8Array, last: Uint8Array): string[] {
   return symbols;
 }
 
-/** The shortest codes go to the most frequent symbols. */
-export function encode(first: Uint8Array, last: Uint8Array): Embedding {
-  const sequence = merge(first, last);
-  const counts = new Map<string, number>();
-  for (const symbol of sequence) counts.set(symbol, (counts.get(symbol) ?? 0) + 1);
+const character = (code: number) => String.fromCharCode(FIRST + code + (FIRST + code >= BACKSLASH ? 1 : 0));
 
-  const table: string[] = [];
-  const words = new Map<string, string>();
-  const ranked = [...counts.keys()].sort((a, b) => counts.get(b)! - counts.get(a)!);
-  let code = ESCAPES;
-  for (const symbol of ranked) {
-    const letter = () => String.fromCharCode(FIRST_CODE + (code % CODES));
-    while (UNSAFE.has(letter())) code++;
-    const level = Math.floor(code / CODES);
-    if (level > ESCAPES) throw new Error(`${ranked.length} symbols are more than the codes hold`);
-    words.set(symbol, (level ? String.fromCharCode(FIRST_CODE + level - 1) : "") + letter());
-    table[code++] = symbol;
+/** The inverse of `numbers` in embedding.ts, for one number. */
+function word(number: number): string {
+  const code = number + ESCAPES;
+  const level = Math.floor(code / CHARACTERS);
+  if (level > ESCAPES) throw new RangeError(`there are no words for more than ${number} symbols`);
+  return (level ? character(level - 1) : "") + character(code % CHARACTERS);
+}
+
+/** The sequence in two parts: what follows an opcode for a local, and all else. */
+function setApart(sequence: string[]): { text: string[]; locals: string[] } {
+  const text: string[] = [];
+  const locals: string[] = [];
+  for (let i = 0; i < sequence.length; i++) {
+    text.push(sequence[i]!);
+    if (LOCAL.test(sequence[i]!) && i + 1 < sequence.length) locals.push(sequence[++i]!);
   }
-  const symbols = Array.from(table, (symbol) => symbol ?? "").join(",");
-  return { text: sequence.map((symbol) => words.get(symbol)).join(""), symbols };
+  return { text, locals };
+}
+
+export function encode(first: Uint8Array, last: Uint8Array): Embedding {
+  const { text, locals } = setApart(merge(first, last));
+  const counts = new Map(locals.map((symbol) => [symbol, 0]));
+  for (const symbol of text) counts.set(symbol, (counts.get(symbol) ?? 0) + 1);
+  const table = [...counts.keys()].sort((a, b) => counts.get(b)! - counts.get(a)!);
+
+  const words = new Map(table.map((symbol, number) => [symbol, word(number)]));
+  const recent = [...table];
+  const distances = locals.map((symbol) => {
+    const distance = recent.indexOf(symbol);
+    recent.unshift(...recent.splice(distance, 1));
+    return distance;
+  });
+  return {
+    symbols: table.join(","),
+    text: text.map((symbol) => words.get(symbol)!).join(""),
+    locals: distances.map(word).join(""),
+  };
 }
 
 if (import.meta.url === `file://${process.argv[1]}`) {
