@@ -105,11 +105,12 @@ function tileOf(stride: usize): usize {
 
 /** Bytes that a chunk of rows of a second pass has at least. */
 // @ts-ignore: decorator
-@inline const CHUNK: usize = 256 << 10;
+@inline const CHUNK: usize = 2 << 20;
 
 /**
  * Rows, a power of two, that a second pass takes in order: from the last such chunk back, as what was read last is the
- * likeliest to be cached; single rows in reverse would leave the prefetch idle (32768 x 256: 8 times slower).
+ * likeliest to be cached; single rows in reverse would leave the prefetch idle (32768 x 256: 8 times slower), and chunks of
+ * 256 kB cost it a tenth (4096 x 1024, affine pass: 0.96 ms, 0.88).
  */
 function chunkOf(stride: usize): usize {
   let chunk: usize = 16;
@@ -121,11 +122,11 @@ function chunkOf(stride: usize): usize {
  * Rows that are written side by side, coefficients loaded once: eight, or four where rows share their place in the
  * first-level cache. Far arrays are taken in the order of their addresses, whose prefetch is worth more than the loads
  * of coefficients saved (32768 x 256: 2.1 ms for one row at a time, 8.3 for four, 7.3 for eight that were read along
- * before; 4096 x 1024: 1.1, 1.5), as long as a row's coefficients fit the first-level cache.
+ * before; 4096 x 1024: 1.1, 1.5; 32768 x 64: 0.43 for two, 0.65 for one, 0.54 for eight), as long as a row's coefficients fit the first-level cache.
  */
 function sideOf(rows: usize, stride: usize): usize {
   if (stride > 8192) return 4;
-  if (rows * stride >= FAR) return stride > 512 ? 1 : 2048 / stride;
+  if (rows * stride >= FAR) return stride > 512 ? 1 : 512 / stride;
   return (stride & 4095) == 0 ? 4 : 8;
 }
 
