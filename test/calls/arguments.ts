@@ -25,12 +25,14 @@ export interface Setting {
   held: Held | undefined;
   rows: number;
   positions: number;
+  /** The shape itself, where it is known. */
+  shape?: number[] | undefined;
   /** Recorded where a value runs code of the caller's that changes the world. */
   pranks: Prank[];
 }
 
-export const shapeIn = ({ held, rows, positions }: Setting): number[] =>
-  held ? held.shape(rows, positions) : [rows, positions];
+export const shapeIn = ({ held, rows, positions, shape }: Setting): number[] =>
+  shape ? [...shape] : held ? held.shape(rows, positions) : [rows, positions];
 export const sizeOf = (shape: readonly number[]): number => shape.reduce((a, b) => a * b, 1);
 
 // -------------------------------------------------------------------------------------------------- minibatches

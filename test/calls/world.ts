@@ -16,6 +16,8 @@ export interface Held {
   unstable: boolean;
   /** How many values the last forward had. */
   last: number | undefined;
+  /** And their shape, where it is known. */
+  lastShape: number[] | undefined;
 }
 
 export interface HeldTensor {
@@ -77,7 +79,15 @@ export class World {
 
   addLayer(slot: number, layer: AnyLayer, shape: Held["shape"], parameters: number): void {
     this.layers[slot]?.layer.dispose();
-    this.layers[slot] = { layer, shape, parameters, disposed: false, unstable: false, last: undefined };
+    this.layers[slot] = {
+      layer,
+      shape,
+      parameters,
+      disposed: false,
+      unstable: false,
+      last: undefined,
+      lastShape: undefined,
+    };
   }
 
   addTensor(slot: number, tensor: InstanceType<Library["Tensor"]>): void {
@@ -126,6 +136,7 @@ export class World {
         const size = shape.reduce((a, b) => a * b, 1);
         held.layer.forward(new Float32Array(size), { shape });
         held.last = size;
+        held.lastShape = shape;
       },
     };
     return (prank) => deeds[prank]();
@@ -200,7 +211,7 @@ export class World {
       return `backward: ${(error as Error).message}`;
     } finally {
       layer.residualGrad = residualGrad;
-      for (const [grad, values] of kept) Float32Array.prototype.set.call(grad, values);
+      for (const [grad, values] of kept) if (values.length) Float32Array.prototype.set.call(grad, values);
     }
   }
 
