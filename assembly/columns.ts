@@ -122,7 +122,8 @@ function chunkOf(stride: usize): usize {
  * Rows that are written side by side, coefficients loaded once: eight, or four where rows share their place in the
  * first-level cache. Far arrays are taken in the order of their addresses, whose prefetch is worth more than the loads
  * of coefficients saved (32768 x 256: 2.1 ms for one row at a time, 8.3 for four, 7.3 for eight that were read along
- * before; 4096 x 1024: 1.1, 1.5; 32768 x 64: 0.43 for two, 0.65 for one, 0.54 for eight), as long as a row's coefficients fit the first-level cache.
+ * before; 4096 x 1024: 1.1, 1.5; 32768 x 64: 0.43 for two, 0.65 for one, 0.54 for eight), as long as a row's coefficients
+ * fit the first-level cache.
  */
 function sideOf(rows: usize, stride: usize): usize {
   if (stride > 8192) return 4;
