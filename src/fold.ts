@@ -2,9 +2,11 @@ import { checkVector, copyOf, isFloat32Array, lengthOf } from "./arrays.js";
 import { rangeError, read, readOptions, typeError } from "./errors.js";
 import { BatchNorm } from "./layers/batch-norm.js";
 
-/** The weights of a dense or convolution layer: `weight` is [out, ...] in row-major order, `bias` has a value for each out. */
+/** The weights of a dense or convolution layer. */
 export interface Weights {
+  /** [out, ...], in row-major order. */
   weight: Float32Array;
+  /** [out]; default zeros. */
   bias?: Float32Array | null;
 }
 

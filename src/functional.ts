@@ -46,21 +46,27 @@ import { Scratch } from "./runtime/scratch.js";
 
 /** Statistics of groups of `count` values: a mean and a sum of squares about it for each. */
 export interface Moments {
+  /** Values in a group, the same for each. */
   count: number;
+  /** A value for each group. */
   mean: Float64Array;
   /** `sum((x - mean)^2)`: the biased variance is `m2 / count`. */
   m2: Float64Array;
 }
 
+/** Which values make a group. */
 export interface AxesOptions {
   /** The axes that a statistic is taken over, from 0; negative ones count from the last. */
   axes: readonly number[];
 }
 
+/** How `normalize` and the backward steps go from statistics to values. */
 export interface NormalizeOptions extends AxesOptions {
   /** Added to the variance; default 1e-5. */
   eps?: number;
+  /** Scale, a value for each position along `parameterAxes`; default ones. */
   gamma?: Float32Array | null;
+  /** Shift, as gamma; default zeros. */
   beta?: Float32Array | null;
   /** The axes that gamma and beta have a value for; default those not in `axes`. */
   parameterAxes?: readonly number[];
@@ -68,11 +74,13 @@ export interface NormalizeOptions extends AxesOptions {
 
 /** What a backward pass needs to know of all of dy: pieces of a minibatch add theirs. */
 export interface Sums {
-  /** `sum(dy)` and `sum(dy * xhat)` for each value of gamma and beta: their gradients. */
+  /** `sum(dy)` for each value of beta: its gradient. */
   dbeta: Float64Array;
+  /** `sum(dy * xhat)` for each value of gamma: its gradient. */
   dgamma: Float64Array;
-  /** `sum(gamma * dy)` and `sum(gamma * dy * xhat)` for each group. */
+  /** `sum(gamma * dy)` for each group. */
   sumDy: Float64Array;
+  /** `sum(gamma * dy * xhat)` for each group. */
   sumDyXhat: Float64Array;
 }
 

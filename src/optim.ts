@@ -122,10 +122,15 @@ abstract class Optimizer {
   protected abstract update(parameters: readonly Parameter[], state: StateDict): void;
 }
 
+/** The options of `new SGD`. */
 export interface SGDOptions {
+  /** The learning rate, 0 or more. */
   lr: number;
+  /** How much of the last step's direction stays; default 0. */
   momentum?: number;
+  /** The factor of a parameter that is added to its gradient; default 0. */
   weightDecay?: number;
+  /** Whether momentum is Nesterov's; default false. */
   nesterov?: boolean;
 }
 
@@ -195,10 +200,15 @@ function readBetas(who: string, value: unknown): [number, number] {
   }) as [number, number];
 }
 
+/** The options of `new AdamW`. */
 export interface AdamWOptions {
+  /** The learning rate, 0 or more; default 1e-3. */
   lr?: number;
+  /** How much the averages of the gradient and of its square keep at each step; default 0.9 and 0.999. */
   betas?: readonly [number, number];
+  /** Added to the square root of the average square; default 1e-8. */
   eps?: number;
+  /** The factor of a parameter that lr takes off it at each step; default 0.01. */
   weightDecay?: number;
 }
 

@@ -64,10 +64,12 @@ export class Tensor {
     else this.data.fill(0);
   }
 
+  /** The extents, the last axis contiguous. */
   get shape(): readonly number[] {
     return this.#core.shape;
   }
 
+  /** How many values there are: the product of the shape. */
   get size(): number {
     return this.#core.size;
   }
@@ -104,6 +106,7 @@ export class Tensor {
     this.#arena.release();
   }
 
+  /** The same as `dispose`, for `using`. */
   [Symbol.dispose](): void {
     this.dispose();
   }

@@ -9,6 +9,7 @@ import { type Activation, type Affine, Layer } from "./layer.js";
 import { channelAxis, type Layout, matrixOf, readLayout } from "./layout.js";
 import { type Flags, type Segments, segmentsOf } from "./mask.js";
 
+/** The options of `new BatchNorm`. */
 export interface BatchNormOptions {
   /** Added to the variance; default 1e-5. */
   eps?: number;
@@ -18,6 +19,7 @@ export interface BatchNormOptions {
   affine?: Affine;
   /** Whether running statistics are kept for evaluation; default true. */
   trackRunningStats?: boolean;
+  /** Default "channels-last". */
   layout?: Layout;
   /** What comes last, after the residual; default "none". */
   activation?: Activation;
@@ -33,9 +35,13 @@ export type StatisticsSource = "batch" | "running";
  * variance unbiased.
  */
 export class BatchNorm extends Layer<{ residual?: Minibatch; mask?: Uint8Array | readonly boolean[] }> {
+  /** How many channels a minibatch has. */
   declare readonly features: number;
+  /** Where in a minibatch they lie. */
   declare readonly layout: Layout;
+  /** The weight of the new minibatch in the running statistics; null for their plain average. */
   declare readonly momentum: number | null;
+  /** Whether running statistics are kept. */
   declare readonly trackRunningStats: boolean;
   #batchesTracked = 0;
   #skippedUpdates = 0;

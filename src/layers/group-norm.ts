@@ -3,6 +3,7 @@ import type { Geometry } from "../passes.js";
 import { type Activation, type Affine, Layer } from "./layer.js";
 import { channelAxis, type Layout, readLayout } from "./layout.js";
 
+/** The options of `new GroupNorm`. */
 export interface GroupNormOptions {
   /** Added to the variance; default 1e-5. */
   eps?: number;
@@ -16,6 +17,7 @@ export interface GroupNormOptions {
 
 /** What group and instance norm share: statistics for each example over groups of channels, gamma and beta for each channel. */
 export abstract class PerGroup extends Layer {
+  /** Where in a minibatch the channels lie. */
   declare readonly layout: Layout;
   readonly #groups: number;
 
@@ -48,6 +50,7 @@ export abstract class PerGroup extends Layer {
  * beta a value a channel. A group of a single value gives exactly beta. Training and evaluation are the same.
  */
 export class GroupNorm extends PerGroup {
+  /** How many groups the channels make. */
   declare readonly groups: number;
 
   /** @throws TypeError, RangeError, also where the groups do not divide the channels */

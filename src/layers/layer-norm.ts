@@ -4,6 +4,7 @@ import type { Geometry } from "../passes.js";
 import { type Activation, type Affine, Layer } from "./layer.js";
 import { matrixOf } from "./layout.js";
 
+/** The options of `new LayerNorm`. */
 export interface LayerNormOptions {
   /** Added to the variance; default 1e-5. */
   eps?: number;

@@ -35,7 +35,9 @@ import { type Flags, readFlags, type Segments } from "./mask.js";
 
 /** A learned vector and the gradient that backward adds to. Both may be replaced by arrays of the same length. */
 export interface Parameter {
+  /** What the layer computes with, a value a channel. */
   data: Float32Array;
+  /** The sum of the gradients of every backward since `zeroGrad`, of data's length. */
   grad: Float32Array;
 }
 
@@ -92,6 +94,7 @@ function readAffine(who: string, affine: unknown): { gamma: unknown; beta: unkno
 export abstract class Layer<O extends object = object> {
   /** Added to the variance. */
   declare readonly eps: number;
+  /** What the layer does last. */
   declare readonly activation: Activation;
   /** After `backward`: the gradient of the forward's residual, of dy's kind and the caller's own; null without. */
   residualGrad: Minibatch | null = null;
@@ -457,6 +460,7 @@ export abstract class Layer<O extends object = object> {
     for (const vectors of [gamma, beta]) if (vectors) clear(vectors.grad);
   }
 
+  /** Whether the layer is in training mode, as at first; `train()` and `eval()` switch. */
   get training(): boolean {
     return this.#training;
   }
@@ -517,6 +521,7 @@ export abstract class Layer<O extends object = object> {
     this.#arena = undefined;
   }
 
+  /** The same as `dispose`, for `using`. */
   [Symbol.dispose](): void {
     this.dispose();
   }

@@ -2,6 +2,7 @@ import { readOptions, typeError } from "../errors.js";
 import type { Activation } from "./layer.js";
 import { PerExample } from "./layer-norm.js";
 
+/** The options of `new RMSNorm`. */
 export interface RMSNormOptions {
   /** Added to the mean square; default 1e-6. */
   eps?: number;

@@ -11,8 +11,9 @@ export type Variant = "simd" | "relaxed-simd";
 export type Code = WebAssembly.Module | BufferSource;
 
 /** What `init` takes as a binary. */
-export type WasmSource = Code | Response | URL | string;
+export type WasmSource = WebAssembly.Module | BufferSource | Response | URL | string;
 
+/** The options of `init`. */
 export interface InitOptions {
   /** The binary, where the engine may not compile the bytes inlined here: a module, bytes, a response or a URL, or a promise of one. */
   wasm?: WasmSource | Promise<WasmSource>;
@@ -24,8 +25,11 @@ export interface InitOptions {
   maxMemory?: number;
 }
 
+/** What `runtimeInfo` tells. */
 export interface RuntimeInfo {
+  /** The instruction set of the binary that runs. */
   variant: Variant;
+  /** How many threads the kernels run on: 1. */
   threads: number;
   /** The size of linear memory, in bytes. It never shrinks. */
   memoryBytes: number;
