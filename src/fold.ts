@@ -30,7 +30,7 @@ export function foldBatchNorm(
   if (!isFloat32Array(given.weight)) throw typeError(who, "weight to be a Float32Array", given.weight);
   const size = lengthOf(given.weight);
   if (out === 0 ? size : size % out) {
-    throw rangeError(who, `weight to have a multiple of ${out} values, one part for each feature`, size);
+    throw rangeError(who, `weight to have a multiple of ${out} values`, size);
   }
   const bias = given.bias === null ? null : checkVector(who, "bias", given.bias, out);
   const part = size / out;

@@ -78,7 +78,7 @@ describe("the engine", () => {
 describe("init", () => {
   test("a second time, at once or later", async () => {
     const { init } = await load();
-    const again = new Error("init: expected to be called once, got a second call");
+    const again = new Error("init: expected one call, got a second");
     const first = init();
     await expect(init()).rejects.toEqual(again);
     await first;
@@ -88,14 +88,14 @@ describe("init", () => {
   test("after the first use", async () => {
     const { init, tensor } = await load();
     tensor([1]);
-    await expect(init()).rejects.toThrow("init: expected before the first use, got there after it");
+    await expect(init()).rejects.toThrow("init: expected before the first use, got it after");
   });
 
   test("overtaken by the first use", async () => {
     const { init, tensor } = await load();
     const late = init({ wasm: Promise.resolve(binary("simd")) });
     tensor([1]);
-    await expect(late).rejects.toThrow("init: expected before the first use, got there after it");
+    await expect(late).rejects.toThrow("init: expected before the first use, got it after");
   });
 
   test("again after one that failed", async () => {

@@ -135,11 +135,7 @@ export class BatchNorm extends Layer<{ residual?: Minibatch; mask?: Uint8Array |
   protected override frozen(who: string): boolean {
     if (this.trackRunningStats) this.#checkRunning(who);
     if (this.training) return false;
-    if (!this.trackRunningStats) {
-      throw new TypeError(
-        `${who}: expected running statistics in evaluation mode, got trackRunningStats: false`,
-      );
-    }
+    if (!this.trackRunningStats) throw noStatistics(who);
     return true;
   }
 
@@ -272,8 +268,7 @@ export class BatchNorm extends Layer<{ residual?: Minibatch; mask?: Uint8Array |
       this.#checkRunning(who);
       return { mean: copyOf(this.#runningMean), variance: copyOf(this.#runningVar) };
     }
-    if (from === "running")
-      throw new TypeError(`${who}: expected running statistics, got trackRunningStats: false`);
+    if (from === "running") throw noStatistics(who);
     if (from !== "batch") throw typeError(who, 'statistics "batch" or "running"', from);
     this.checkAlive(who);
     const last = this.lastStatistics();
@@ -326,3 +321,6 @@ export class BatchNorm extends Layer<{ residual?: Minibatch; mask?: Uint8Array |
     return segmentsOf(who, flags, rows * length, length);
   }
 }
+
+const noStatistics = (who: string): TypeError =>
+  new TypeError(`${who}: expected running statistics, got trackRunningStats: false`);

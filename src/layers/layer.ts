@@ -31,7 +31,7 @@ import {
   readOperand,
   readSized,
 } from "./call.js";
-import { type Flags, readFlags, type Segments } from "./mask.js";
+import { type Flags, placeSegments, readFlags, type Segments } from "./mask.js";
 
 /** A learned vector and the gradient that backward adds to. Both may be replaced by arrays of the same length. */
 export interface Parameter {
@@ -212,7 +212,7 @@ export abstract class Layer<O extends object = object> {
     const geometry = this.#cutOf(who, shape);
     const into = out && readSized(who, "out", out.into, shape);
     if (this.#training && out && x === out.into) {
-      throw typeError(who, "out to be another minibatch than x in training, as backward needs x", out.into);
+      throw typeError(who, "out to be another than x, which backward needs, in training", out.into);
     }
     const frozen = this.frozen(who);
     const residual =
@@ -239,7 +239,7 @@ export abstract class Layer<O extends object = object> {
     let fresh: Minibatch | undefined;
     try {
       const added = residual ? place(scratch, residual) : 0;
-      const pairs = segments ? scratch.take(4 * segments.pairs.length) : 0;
+      const share = placeSegments(held, scratch, segments);
       fresh = out ? undefined : newLike(from, shape);
       const to = into ?? readOperand(who, "out", fresh);
       const y = place(scratch, to);
@@ -248,7 +248,6 @@ export abstract class Layer<O extends object = object> {
       const input = from.address ?? arena.at("x");
       copyIn(held, from, input);
       if (residual) copyIn(held, residual, added);
-      if (segments) held.u32.set(segments.pairs, pairs / 4);
       if (gamma) copyInto(held.f32, gamma.data, own.gamma / 4);
       if (beta) copyInto(held.f32, beta.data, own.beta / 4);
       const block = frozen ? this.keptBlock(held, kept, own) : own;
@@ -258,8 +257,7 @@ export abstract class Layer<O extends object = object> {
           beta: beta !== null,
           residual: added,
           bits: relu ? arena.at("bits") : 0,
-          segments: pairs,
-          segmentCount: segments ? segments.pairs.length / 2 : 0,
+          ...share,
           count,
         });
         copyOut(held, to, y);
@@ -324,9 +322,7 @@ export abstract class Layer<O extends object = object> {
       throw typeError(who, "no residualGrad, as the forward had no residual", residualGrad);
     }
     if (saved.overwritten && gamma) {
-      throw new Error(
-        `${who}: expected x, which gamma's gradient needs, but forwardInto(x, x) has overwritten it`,
-      );
+      throw overwritten(who);
     }
 
     const scratch = new Scratch(held);
@@ -348,10 +344,9 @@ export abstract class Layer<O extends object = object> {
           ? make()
           : readSized(who, "residualGrad", residualGrad, shape);
       const dresidual = through ? place(scratch, through) : 0;
-      const pairs = segments ? scratch.take(4 * segments.pairs.length) : 0;
+      const share = placeSegments(held, scratch, segments);
       if (held.f32 !== f32) this.#checkVectors(who, gamma, beta);
       copyIn(held, from, source);
-      if (segments) held.u32.set(segments.pairs, pairs / 4);
       if (saved.size > 0) {
         const relu = this.activation === "relu";
         if (through && !relu) held.f32.copyWithin(dresidual / 4, source / 4, source / 4 + saved.size);
@@ -361,8 +356,7 @@ export abstract class Layer<O extends object = object> {
           beta: beta !== null,
           residual: relu ? dresidual : 0,
           bits: relu ? arena.at("bits") : 0,
-          segments: pairs,
-          segmentCount: segments ? segments.pairs.length / 2 : 0,
+          ...share,
           count: saved.count,
         };
         const steps = REDUCE | APPLY | (frozen ? FROZEN : OWN);
@@ -408,7 +402,7 @@ export abstract class Layer<O extends object = object> {
     const saved = this.#saved;
     if (!saved) throw new Error(`${who}: expected a forward before it`);
     if (saved.x) live(who, saved.x);
-    if (saved.overwritten) throw new Error(`${who}: expected x, but forwardInto(x, x) has overwritten it`);
+    if (saved.overwritten) throw overwritten(who);
     const { geometry, block, segments, frozen } = saved;
     const from = readSized(who, "dy", dy, saved.shape);
     const n = this.channels;
@@ -420,9 +414,8 @@ export abstract class Layer<O extends object = object> {
       const source = place(scratch, from);
       // About a mean of 0 with an rstd of 1, dy's dot product with itself is its energy.
       const plain = blockAt(scratch.take(blockBytes(held, geometry)), geometry);
-      const pairs = segments ? scratch.take(4 * segments.pairs.length) : 0;
+      const share = placeSegments(held, scratch, segments);
       copyIn(held, from, source);
-      if (segments) held.u32.set(segments.pairs, pairs / 4);
       const { f64 } = held;
       f64.fill(0, plain.mean / 8, plain.variance / 8);
       f64.fill(1, plain.rstd / 8, plain.sum1 / 8);
@@ -431,8 +424,7 @@ export abstract class Layer<O extends object = object> {
         beta: false,
         residual: 0,
         bits: this.activation === "relu" ? arena.at("bits") : 0,
-        segments: pairs,
-        segmentCount: segments ? segments.pairs.length / 2 : 0,
+        ...share,
         count: saved.count,
       };
       const x = saved.x ? saved.x.address : arena.at("x");
@@ -618,6 +610,9 @@ export abstract class Layer<O extends object = object> {
     checkVector(who, `${name}.grad`, grad, this.channels);
   }
 }
+
+const overwritten = (who: string): Error =>
+  new Error(`${who}: expected the forward's x, but forwardInto(x, x) has overwritten it`);
 
 /** Whether `value` is an array of just these numbers; anything that cannot be read is not. */
 function isSame(value: unknown, shape: readonly number[]): boolean {

@@ -1,5 +1,8 @@
 import { isUint8Array, lengthOf } from "../arrays.js";
 import { rangeError, read, typeError } from "../errors.js";
+import type { Extras } from "../passes.js";
+import type { Runtime } from "../runtime/runtime.js";
+import type { Scratch } from "../runtime/scratch.js";
 
 /** Rows that take part in the statistics: [from, to) pairs, and how many rows they hold. */
 export interface Segments {
@@ -48,4 +51,15 @@ export function segmentsOf(who: string, flags: Flags, n: number, length: number)
     rows++;
   }
   return { pairs: Uint32Array.from(pairs), rows };
+}
+
+/** Brings segments, if there are any, to linear memory for a call. */
+export function placeSegments(
+  held: Runtime,
+  scratch: Scratch,
+  { pairs }: { pairs?: Uint32Array } = {},
+): Pick<Extras, "segments" | "segmentCount"> {
+  const segments = pairs ? scratch.take(4 * pairs.length) : 0;
+  if (pairs) held.u32.set(pairs, segments / 4);
+  return { segments, segmentCount: pairs ? pairs.length / 2 : 0 };
 }

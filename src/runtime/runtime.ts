@@ -162,7 +162,7 @@ function compile(code: unknown, whose?: Variant): WebAssembly.Module {
     return new WebAssembly.Module(code);
   } catch (cause) {
     throw new Error(
-      `${WHO}: compiling WebAssembly is forbidden here: in a page, allow 'wasm-unsafe-eval' in the script-src of its Content-Security-Policy; elsewhere, call init with a compiled WebAssembly.Module as wasm`,
+      `${WHO}: compiling WebAssembly is forbidden here: allow 'wasm-unsafe-eval' in the page's Content-Security-Policy, or call init with a compiled WebAssembly.Module`,
       { cause },
     );
   }
@@ -229,8 +229,8 @@ export async function init(options: InitOptions = {}): Promise<void> {
   }
   checkInteger("init", "threads", threads, 1, 1);
   const bytes = checkInteger("init", "maxMemory", maxMemory, PAGE, MOST_PAGES * PAGE);
-  if (begun) throw new Error("init: expected to be called once, got a second call");
-  const late = () => new Error("init: expected before the first use, got there after it");
+  if (begun) throw new Error("init: expected one call, got a second");
+  const late = () => new Error("init: expected before the first use, got it after");
   if (current) throw late();
   begun = true;
   try {
