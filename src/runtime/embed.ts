@@ -4,13 +4,13 @@ import { diffArrays } from "diff";
 import { BACKSLASH, CHARACTERS, decode, type Embedding, ESCAPES, FIRST, LOCAL } from "./embedding.js";
 
 /**
- * An opcode for a local and the local; a constant or a shuffle; a SIMD load or store with its offset; another SIMD
- * opcode; or else a byte. Where it takes data for code, the text is longer and no less right.
+ * An opcode for a local and the local; a vector, a shuffle or a float64; a SIMD load or store with its offset; another
+ * SIMD opcode; a block without a value; an integer; or else a byte. Where it takes data for code, the text is longer and no less right.
  */
 const INSTRUCTION =
-  /(2[012])(..)|fd0[cd](?:..){16}|44(?:..){8}|fd(?:0[0-9ab]|5[cd])....|fd[89a-f].0[12]|fd..|../g;
+  /(2[012])(..)|fd0[cd](?:..){16}|44(?:..){8}|fd(?:0[0-9ab]|5[cd])....|fd[89a-f].0[12]|fd..|0[234]40|41(?:[89a-f].)*[0-7].|../g;
 /** Fewer of a kind are dearer in the table of symbols than as bytes: 0.1 kB. */
-const FREQUENT = 16;
+const FREQUENT = 8;
 
 /** A binary as symbols, in hex. They hold more than a byte where that saves: 0.3 kB. */
 function symbolsOf(binary: Uint8Array): string[] {
