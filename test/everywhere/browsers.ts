@@ -28,6 +28,10 @@ const shown = SURROUNDINGS.flatMap(([name, headers]) =>
   ),
 );
 
+const hosted = proofs("Chromium", "page, binary fetched and given to init", async (mode) =>
+  visit({ folder: await app(), path: `page.html?mode=${mode}&hosted` }),
+);
+
 const refused: Case[] = ["page", "worker"].map((realm) => ({
   where: "Chromium",
   what: `${realm}, CSP without wasm-unsafe-eval`,
@@ -51,4 +55,4 @@ const refused: Case[] = ["page", "worker"].map((realm) => ({
 }));
 
 /** Chromium, without a bundler. */
-export const browsers: Case[] = [...shown, ...refused];
+export const browsers: Case[] = [...shown, hosted, ...refused];

@@ -1,5 +1,6 @@
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
+import { build } from "esbuild";
 import { app, packed } from "./app.js";
 import type { Case } from "./case.js";
 import { installed, ROOT, sh } from "./shell.js";
@@ -93,6 +94,47 @@ export const packages: Case[] = [
     async run() {
       await sh("npm", ["run", "size"], ROOT);
       return "within the limits";
+    },
+  },
+  {
+    where: "package",
+    what: "no top-level await",
+    async run() {
+      const code = "require('./node_modules/wasm-norm/dist/index.js')"; // ESM: Node throws where it awaits
+      await sh(installed("node-24/bin/node"), ["-e", code], await app());
+      return "required as it is";
+    },
+  },
+  {
+    where: "package",
+    what: "tree shaking",
+    async run() {
+      const folder = await app();
+      const bundled = async (contents: string) => {
+        const stdin = { contents, resolveDir: folder };
+        const { outputFiles } = await build({
+          stdin,
+          bundle: true,
+          minify: true,
+          write: false,
+          format: "esm",
+          logLevel: "error",
+        });
+        return outputFiles[0]!.text;
+      };
+      if (await bundled('import "wasm-norm"')) throw new Error("something is left of an import of nothing");
+      const alone = await bundled('export { BatchNorm } from "wasm-norm"');
+      const left = [
+        "LayerNorm",
+        "RMSNorm",
+        "GroupNorm",
+        "InstanceNorm",
+        "SGD",
+        "AdamW",
+        "foldBatchNorm",
+      ].filter((name) => alone.includes(name));
+      if (left.length) throw new Error(`BatchNorm alone brings ${left.join(", ")}`);
+      return "BatchNorm comes alone";
     },
   },
   ...typescript("5.4", "typescript-5.4"),

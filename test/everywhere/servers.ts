@@ -16,6 +16,10 @@ const node = (version: number): Case[] =>
     ),
   );
 
+const file = proofs("Node 20", "ESM, wasm-norm/wasm/simd.wasm given to init", async (mode) =>
+  parse(await sh(installed("node-20/bin/node"), ["file.js", mode], await app())),
+);
+
 const deno = ["main thread", "worker"].map((thread) =>
   proofs("Deno", `ESM, ${thread}`, async (mode) =>
     parse(
@@ -49,4 +53,4 @@ const bun = [
 );
 
 /** The programs that run on a server or a command line, each in a process of its own. */
-export const servers: Case[] = [...[20, 22, 24, 26].flatMap(node), ...deno, ...bun];
+export const servers: Case[] = [...[20, 22, 24, 26].flatMap(node), file, ...deno, ...bun];

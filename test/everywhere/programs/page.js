@@ -4,8 +4,9 @@ import * as functional from "./node_modules/wasm-norm/dist/functional.js";
 import * as wasmNorm from "./node_modules/wasm-norm/dist/index.js";
 import { prove } from "./proof.js";
 
-const mode = new URLSearchParams(location.search).get("mode");
-const result = prove(wasmNorm, functional, mode);
+const query = new URLSearchParams(location.search);
+const wasm = query.has("hosted") ? fetch("./node_modules/wasm-norm/dist/wasm/simd.wasm") : undefined;
+const result = prove(wasmNorm, functional, query.get("mode"), wasm);
 if (typeof document === "object") globalThis.result = result;
 else
   result.then(
