@@ -612,7 +612,7 @@ export abstract class Layer<O extends object = object> {
 }
 
 const overwritten = (who: string): Error =>
-  new Error(`${who}: expected the forward's x, but forwardInto(x, x) has overwritten it`);
+  new Error(`${who}: expected x, but forwardInto(x, x) has overwritten it`);
 
 /** Whether `value` is an array of just these numbers; anything that cannot be read is not. */
 function isSame(value: unknown, shape: readonly number[]): boolean {
