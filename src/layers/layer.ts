@@ -102,6 +102,8 @@ export abstract class Layer<O extends object = object> {
   declare protected readonly channels: number;
   readonly #gamma: Parameter | null;
   readonly #beta: Parameter | null;
+  /** The arrays of gamma and beta as the current call has read them. */
+  readonly #vectors: { gamma: Parameter | null; beta: Parameter | null };
   #training = true;
   #disposed = false;
   #runtime: Runtime | undefined;
@@ -123,6 +125,7 @@ export abstract class Layer<O extends object = object> {
     });
     this.#gamma = parts.gamma ? parameter(1) : null;
     this.#beta = parts.beta ? parameter(0) : null;
+    this.#vectors = { gamma: this.#gamma && { ...this.#gamma }, beta: this.#beta && { ...this.#beta } };
   }
 
   /** Learned scale, one value a channel, at first 1; null without. */
@@ -231,11 +234,6 @@ export abstract class Layer<O extends object = object> {
     // Whatever can be refused comes first: new memory, then what the layer keeps.
     const scratch = new Scratch(held);
     const { f32 } = held;
-    const ready = () => {
-      if (held.f32 === f32) return;
-      this.#checkVectors(who, gamma, beta);
-      this.frozen(who);
-    };
     let fresh: Minibatch | undefined;
     try {
       const added = residual ? place(scratch, residual) : 0;
@@ -244,7 +242,7 @@ export abstract class Layer<O extends object = object> {
       const to = into ?? readOperand(who, "out", fresh);
       const y = place(scratch, to);
       const relu = this.activation === "relu";
-      const { block: own, kept } = this.#places(held, arena, geometry, from, ready);
+      const { block: own, kept } = this.#places(who, held, arena, geometry, from, f32);
       const input = from.address ?? arena.at("x");
       copyIn(held, from, input);
       if (residual) copyIn(held, residual, added);
@@ -565,10 +563,17 @@ export abstract class Layer<O extends object = object> {
   }
 
   /** Where the layer's own memory lies, made large enough; the last call's often serves again. */
-  #places(held: Runtime, arena: Arena, geometry: Geometry, from: Operand, ready: () => void): Places {
+  #places(
+    who: string,
+    held: Runtime,
+    arena: Arena,
+    geometry: Geometry,
+    from: Operand,
+    before: Float32Array,
+  ): Places {
     const last = this.#last;
     if (last?.geometry === geometry && !from.array) {
-      ready();
+      if (held.f32 !== before) this.#checkKept(who);
       return last;
     }
     const sizes = {
@@ -577,7 +582,9 @@ export abstract class Layer<O extends object = object> {
       x: from.array ? 4 * from.size : 0,
       bits: this.activation === "relu" ? bitBytes(geometry) : 0,
     };
-    arena.reserve(sizes, ready);
+    arena.reserve(sizes, () => {
+      if (held.f32 !== before) this.#checkKept(who);
+    });
     const block = blockAt(arena.at("block"), geometry);
     this.#last = { geometry, block, kept: arena.at("kept") };
     return this.#last;
@@ -588,16 +595,34 @@ export abstract class Layer<O extends object = object> {
    * before any is judged. @throws TypeError, RangeError
    */
   protected vectors(who: string): { gamma: Parameter | null; beta: Parameter | null } {
-    let gamma = this.#gamma;
-    let beta = this.#beta;
+    const gamma = this.#gamma;
+    const beta = this.#beta;
+    const seen = this.#vectors;
     try {
-      if (gamma) gamma = { data: gamma.data, grad: gamma.grad };
-      if (beta) beta = { data: beta.data, grad: beta.grad };
+      const gammaData = gamma?.data;
+      const gammaGrad = gamma?.grad;
+      const betaData = beta?.data;
+      const betaGrad = beta?.grad;
+      // Only now, since a getter may have called the layer; new objects for each call would cost 0.1 us.
+      if (seen.gamma) {
+        seen.gamma.data = gammaData!;
+        seen.gamma.grad = gammaGrad!;
+      }
+      if (seen.beta) {
+        seen.beta.data = betaData!;
+        seen.beta.grad = betaGrad!;
+      }
     } catch (cause) {
       throw new TypeError(`${who}: gamma or beta cannot be read`, { cause });
     }
-    this.#checkVectors(who, gamma, beta);
-    return { gamma, beta };
+    this.#checkVectors(who, seen.gamma, seen.beta);
+    return seen;
+  }
+
+  /** Whether all that the layer keeps is still there: growth has detached what is a Tensor's view. */
+  #checkKept(who: string): void {
+    this.#checkVectors(who, this.#vectors.gamma, this.#vectors.beta);
+    this.frozen(who);
   }
 
   #checkVectors(who: string, gamma: Parameter | null, beta: Parameter | null): void {
