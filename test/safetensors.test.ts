@@ -252,13 +252,11 @@ describe("loadSafetensors", () => {
 
   it("answers at once for headers that are made to be slow", () => {
     const many = Array.from({ length: 2e6 }, (_, i) => `"${i.toString(36)}":{}`).join();
-    const start = performance.now();
     expect(() => loadSafetensors(layOut(`{${many}}`))).toThrow(RangeError);
     expect(() => loadSafetensors(layOut(`{${" ".repeat(2e7)}`))).toThrow(RangeError);
     expect(() => loadSafetensors(layOut(`{"${"\\\\".repeat(1e7)}`))).toThrow(RangeError);
     expect(() => loadSafetensors(layOut(`{"a":{"shape":[${"9".repeat(2e7)}`))).toThrow(RangeError);
-    expect(performance.now() - start).toBeLessThan(20_000);
-  });
+  }, 20_000);
 });
 
 const name = fc.oneof(
