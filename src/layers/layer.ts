@@ -215,7 +215,7 @@ export abstract class Layer<O extends object = object> {
     const geometry = this.#cutOf(who, shape);
     const into = out && readSized(who, "out", out.into, shape);
     if (this.#training && out && x === out.into) {
-      throw typeError(who, "out to be another than x, which backward needs, in training", out.into);
+      throw typeError(who, "out to be another than x in training", out.into);
     }
     const frozen = this.frozen(who);
     const residual =
@@ -317,7 +317,7 @@ export abstract class Layer<O extends object = object> {
     const from = readSized(who, "dy", dy, shape);
     const into = out && readSized(who, "dx", out.into, shape);
     if (residualGrad !== undefined && !saved.residual) {
-      throw typeError(who, "no residualGrad, as the forward had no residual", residualGrad);
+      throw typeError(who, "no residualGrad without a residual", residualGrad);
     }
     if (saved.overwritten && gamma) {
       throw overwritten(who);

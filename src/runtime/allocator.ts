@@ -104,7 +104,7 @@ export class Allocator {
    */
   free(address: number): void {
     let block = this.#starts.get(address / UNIT);
-    if (!block?.used) throw new Error(`Allocator: expected the address of a block in use, got ${address}`);
+    if (!block?.used) throw new Error(`Allocator: expected a block in use, got ${address}`);
     block.used = false;
     this.blocks--;
     this.bytesInUse -= block.size * UNIT;

@@ -154,7 +154,7 @@ function compile(code: unknown, whose?: Variant): WebAssembly.Module {
   if (!isValid(code)) {
     if (whose)
       throw new Error(`${WHO}: expected an engine with WebAssembly ${NAMES[whose]}, got one without`);
-    if (isBytes(code)) throw rangeError("init", "wasm to be a binary that this engine validates", code);
+    if (isBytes(code)) throw rangeError("init", "wasm to be a valid binary", code);
     throw typeError("init", "wasm to be a WebAssembly.Module, its bytes, a Response or a URL", code);
   }
   if (code instanceof WebAssembly.Module) return code;
@@ -177,7 +177,7 @@ function instantiate(module: WebAssembly.Module, memory: WebAssembly.Memory): Ke
     // The instance's own exports: the loader's wrappers cost a closure and a rest array on each call.
     kernels = instance.exports as unknown as Kernels;
   } catch (cause) {
-    throw refuse("a module that cannot be instantiated", cause);
+    throw refuse("a module that does not instantiate", cause);
   }
   if (kernels.ABI?.value !== ABI) throw refuse(`${kernels.ABI?.value ?? "another module"}`);
   return kernels;
