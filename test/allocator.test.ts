@@ -245,7 +245,7 @@ describe("Allocator", () => {
     const allocator = new Allocator(960, () => {});
     allocator.alloc(200);
     expect(() => allocator.free(address as number)).toThrow(
-      `Allocator: expected the address of a block in use, got ${address}`,
+      `Allocator: expected a block in use, got ${address}`,
     );
     expect(allocator.bytesInUse).toBe(256);
   });
