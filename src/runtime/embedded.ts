@@ -6,4 +6,4 @@ const decoded: { [variant in Variant]?: Code } = {};
 
 /** A binary, inlined: nothing to host, nothing to fetch. */
 export const binary = (variant: Variant): Code | undefined =>
-  (decoded[variant] ??= decode(binaries, variant === "simd" ? "last" : "first"));
+  (decoded[variant] ??= decode(binaries, variant === "simd" ? -1 : 0));

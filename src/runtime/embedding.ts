@@ -9,7 +9,7 @@
 // - The commonest symbols are one character of the text, the others two, of which the first is an escape.
 
 /** Of the two binaries, the one whose bytes stand first (or alone) in a symbol, or the one whose stand last. */
-export type Side = "first" | "last";
+export type Side = 0 | -1;
 
 export interface Embedding {
   /** The symbols by their number, the commonest first, between commas. */
@@ -31,26 +31,25 @@ export const CHARACTERS = 86;
 export const ESCAPES = 4;
 
 /** The numbers that a text is made of. */
-function* numbers(text: string): Generator<number, void> {
-  const code = (at: number) => {
-    const character = text.charCodeAt(at);
-    return character - FIRST - (character > BACKSLASH ? 1 : 0);
-  };
+function numbers(text: string): number[] {
+  const found: number[] = [];
+  let level = 0;
   for (let at = 0; at < text.length; at++) {
-    const first = code(at);
-    yield (first < ESCAPES ? (first + 1) * CHARACTERS + code(++at) : first) - ESCAPES;
+    const character = text.charCodeAt(at);
+    const code = character - (character > BACKSLASH ? FIRST + 1 : FIRST);
+    if (!level && code < ESCAPES) level = code + 1;
+    else {
+      found.push(level * CHARACTERS + code - ESCAPES);
+      level = 0;
+    }
   }
+  return found;
 }
 
 /** The bytes of one of the two binaries. */
 export function decode({ symbols, text, locals }: Embedding, side: Side): Uint8Array<ArrayBuffer> {
   const table = symbols.split(",").map((symbol) => ({
-    bytes: (
-      symbol
-        .split(">")
-        .at(side === "first" ? 0 : -1)!
-        .match(/../g) ?? []
-    ).map((hex) => Number.parseInt(hex, 16)),
+    bytes: (symbol.split(">").at(side)!.match(/../g) ?? []).map((hex) => Number.parseInt(hex, 16)),
     local: LOCAL.test(symbol),
   }));
   const recent = [...table];
@@ -59,9 +58,8 @@ export function decode({ symbols, text, locals }: Embedding, side: Side): Uint8A
   for (const number of numbers(text)) {
     const { bytes, local } = table[number]!;
     binary.push(...bytes);
-    const distance = local && distances.next().value;
-    if (typeof distance === "number") {
-      recent.unshift(...recent.splice(distance, 1));
+    if (local && distances.length) {
+      recent.unshift(...recent.splice(distances.shift()!, 1));
       binary.push(...recent[0]!.bytes);
     }
   }
