@@ -91,8 +91,9 @@ export class Runtime {
 
   /** The address, a multiple of 64, of `bytes` new bytes. @throws RangeError if memory cannot grow to hold them */
   alloc(bytes: number): number {
-    if (bytes > MOST_PAGES * PAGE) throw this.#refusal(bytes, `its maximum is ${this.#maxPages * PAGE}`);
-    return this.#allocator.alloc(bytes >= 4096 ? bytes + STAGGER : bytes);
+    const padded = bytes >= 4096 ? bytes + STAGGER : bytes;
+    if (padded > MOST_PAGES * PAGE) throw this.#refusal(padded, `its maximum is ${this.#maxPages * PAGE}`);
+    return this.#allocator.alloc(padded);
   }
 
   free(address: number): void {
