@@ -91,8 +91,10 @@ export class Runtime {
 
   /** The address, a multiple of 64, of `bytes` new bytes. @throws RangeError if memory cannot grow to hold them */
   alloc(bytes: number): number {
-    if (bytes > MOST_PAGES * PAGE) throw this.#refusal(bytes, `its maximum is ${this.#maxPages * PAGE}`);
-    return this.#allocator.alloc(bytes >= 4096 ? bytes + STAGGER : bytes);
+    const padded = bytes >= 4096 ? bytes + STAGGER : bytes;
+    // Beyond what the allocator counts to: refused there in words.
+    if (padded > MOST_PAGES * PAGE) this.#grow(padded);
+    return this.#allocator.alloc(padded);
   }
 
   free(address: number): void {
@@ -112,7 +114,11 @@ export class Runtime {
     const pages = Math.ceil(end / PAGE);
     const now = this.memoryBytes / PAGE;
     if (pages <= now) return;
-    const refuse = (why: string, cause?: unknown) => this.#refusal(pages * PAGE, why, cause);
+    const refuse = (why: string, cause?: unknown) =>
+      new RangeError(
+        `${WHO}: memory of ${this.memoryBytes} bytes (${this.bytesInUse} in use) cannot grow to ${pages * PAGE}: ${why}`,
+        { cause },
+      );
     if (pages > this.#maxPages) throw refuse(`its maximum is ${this.#maxPages * PAGE}`);
     // Doubling keeps growth rare (each one detaches every view); the exact size is the fallback.
     for (const target of [Math.min(this.#maxPages, Math.max(pages, Math.min(2 * now, now + 1024))), pages]) {
@@ -124,13 +130,6 @@ export class Runtime {
         if (target === pages) throw refuse("the engine refused", cause);
       }
     }
-  }
-
-  #refusal(bytes: number, why: string, cause?: unknown): RangeError {
-    return new RangeError(
-      `${WHO}: memory of ${this.memoryBytes} bytes (${this.bytesInUse} in use) cannot grow to ${bytes}: ${why}`,
-      { cause },
-    );
   }
 
   #renewViews(): void {

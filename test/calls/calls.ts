@@ -560,11 +560,15 @@ const constructorKinds: Record<string, Kind> = {
   ),
 };
 
+/** The most axes that a shape may have. */
+const MAX_RANK = 8;
+
 /** What fits a layer, by what it says of itself when it is new. */
 function fitting(library: Library, layer: AnyLayer): Pick<Held, "shape" | "parameters"> {
   if (layer instanceof library.LayerNorm || layer instanceof library.RMSNorm) {
     const normalized = [...layer.normalizedShape];
-    return { shape: (n) => [n, ...normalized], parameters: sizeOf(normalized) };
+    const deep = normalized.length === MAX_RANK;
+    return { shape: (n) => (deep ? [...normalized] : [n, ...normalized]), parameters: sizeOf(normalized) };
   }
   const channels =
     layer instanceof library.BatchNorm ? layer.features : Number(/(\d+)\)$/.exec((layer as Any).who)![1]);
