@@ -76,7 +76,11 @@ export function copyFrom(from: Float32Array, offset: number, to: Float32Array): 
   else for (let i = 0; i < length; i++) to[i] = from[offset + i]!;
 }
 
-/** Returns `value` if it is a Float32Array of `length` values. @throws TypeError, RangeError */
+/** Whether `value` is a Float32Array of `length` values. */
+export const isVector = (value: unknown, length: number): value is Float32Array =>
+  isFloat32Array(value) && lengthOf(value) === length;
+
+/** Returns `value` if it is one. @throws TypeError, RangeError */
 export function checkVector(who: string, name: string, value: unknown, length: number): Float32Array {
   if (!isFloat32Array(value)) throw typeError(who, `${name} to be a Float32Array`, value);
   if (lengthOf(value) !== length) {
@@ -93,4 +97,21 @@ export function checkLength(who: string, name: string, shape: readonly number[],
   }
 }
 
-export const sizeOf = (shape: readonly number[]): number => shape.reduce((size, extent) => size * extent, 1);
+/** The product of the extents. */
+export function sizeOf(shape: readonly number[]): number {
+  let size = 1;
+  for (const extent of shape) size *= extent;
+  return size;
+}
+
+/** Whether `value` is an array of just these numbers; anything that cannot be read is not. */
+export function isSame(value: unknown, shape: readonly number[]): boolean {
+  if (value === shape) return true;
+  try {
+    if (!isArray(value) || value.length !== shape.length) return false;
+    for (let axis = 0; axis < shape.length; axis++) if (value[axis] !== shape[axis]) return false;
+    return true;
+  } catch {
+    return false;
+  }
+}

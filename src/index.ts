@@ -4,9 +4,10 @@ export { BatchNorm, type BatchNormOptions, type StatisticsSource } from "./layer
 export type { Minibatch } from "./layers/call.js";
 export { GroupNorm, type GroupNormOptions } from "./layers/group-norm.js";
 export { InstanceNorm, type InstanceNormOptions } from "./layers/instance-norm.js";
-export type { Activation, Affine, CallOptions, Parameter } from "./layers/layer.js";
+export type { Activation, CallOptions } from "./layers/layer.js";
 export { LayerNorm, type LayerNormOptions } from "./layers/layer-norm.js";
 export type { Layout } from "./layers/layout.js";
+export type { Affine, Parameter } from "./layers/parameters.js";
 export { RMSNorm, type RMSNormOptions } from "./layers/rms-norm.js";
 export { AdamW, type AdamWOptions, SGD, type SGDOptions } from "./optim.js";
 export {

@@ -1,6 +1,6 @@
 import { clear, isFloat32Array, lengthOf } from "./arrays.js";
 import { checkFinite, rangeError, read, readOptions, typeError } from "./errors.js";
-import type { Parameter } from "./layers/layer.js";
+import type { Parameter } from "./layers/parameters.js";
 import { type Entry, readState, type StateDict } from "./state.js";
 
 /** Copies a list of parameters. @throws TypeError, RangeError */

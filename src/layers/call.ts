@@ -1,4 +1,14 @@
-import { checkLength, copyFrom, copyInto, type Given, given, isFloat32Array, renewed } from "../arrays.js";
+import {
+  checkLength,
+  copyFrom,
+  copyInto,
+  type Given,
+  given,
+  isFloat32Array,
+  isSame,
+  renewed,
+  sizeOf,
+} from "../arrays.js";
 import { describe, rangeError, typeError } from "../errors.js";
 import { type Runtime, runtime } from "../runtime/runtime.js";
 import type { Scratch } from "../runtime/scratch.js";
@@ -6,6 +16,9 @@ import { type Core, coreOf, live, Tensor } from "../tensor.js";
 
 /** A minibatch: a Float32Array, which is copied in and out, or a Tensor, which is read and written in place. */
 export type Minibatch = Float32Array | Tensor;
+
+/** In place of a minibatch to write to: a new one. */
+export const NEW = Symbol();
 
 /** A minibatch that was given: a Tensor's core, or an array. */
 export type Operand = Core | (Given & { shape?: undefined; address?: undefined });
@@ -22,10 +35,9 @@ export function readOperand(who: string, name: string, value: unknown): Operand 
 export function readSized(who: string, name: string, value: unknown, shape: readonly number[]): Operand {
   const operand = readOperand(who, name, value);
   const own = operand.shape;
-  if (own === shape) return operand;
-  checkLength(who, name, shape, operand.size);
-  if (own && (own.length !== shape.length || own.some((extent, axis) => extent !== shape[axis]))) {
-    throw rangeError(who, `${name} of shape ${describe([...shape])}`, [...own]);
+  if (own ? !isSame(own, shape) : sizeOf(shape) !== operand.size) {
+    checkLength(who, name, shape, operand.size);
+    throw rangeError(who, `${name} of shape ${describe([...shape])}`, own);
   }
   return operand;
 }
@@ -33,6 +45,11 @@ export function readSized(who: string, name: string, value: unknown, shape: read
 /** A new minibatch of the kind of `like`. */
 export const newLike = (like: Operand, shape: readonly number[]): Minibatch =>
   like.array ? new Float32Array(like.size) : new Tensor(shape);
+
+/** Gives up a new minibatch, if there was one. */
+export function drop(minibatch: Minibatch | undefined): void {
+  if (minibatch && "dispose" in minibatch) minibatch.dispose();
+}
 
 /** Where an operand lies: its Tensor, or room for its array. */
 export const place = (scratch: Scratch, { address, size }: Operand): number =>

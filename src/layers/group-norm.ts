@@ -1,7 +1,7 @@
 import { checkInteger, fix, rangeError, readOptions } from "../errors.js";
-import type { Geometry } from "../passes.js";
-import { type Activation, type Affine, Layer } from "./layer.js";
+import { type Activation, Layer } from "./layer.js";
 import { channelAxis, type Layout, readLayout } from "./layout.js";
+import type { Affine } from "./parameters.js";
 
 /** The options of `new GroupNorm`. */
 export interface GroupNormOptions {
@@ -19,28 +19,40 @@ export interface GroupNormOptions {
 export abstract class PerGroup extends Layer {
   /** Where in a minibatch the channels lie. */
   declare readonly layout: Layout;
-  readonly #groups: number;
+  /** For the compiler alone, which else takes a BatchNorm for an InstanceNorm with more to it. */
+  declare protected readonly perGroup: true;
 
-  protected constructor(who: string, groups: number, channels: number, options: Record<string, unknown>) {
-    super(who, channels, options.eps, options.affine, options.activation);
-    fix(this, { layout: readLayout(who, options.layout) });
-    this.#groups = groups;
-  }
-
-  protected override cut(who: string, shape: readonly number[]): Geometry {
-    const { channels, layout } = this;
-    const groups = this.#groups;
-    const { outer, inner } = channelAxis(who, shape, channels, layout);
+  protected constructor(
+    who: string,
+    groups: number,
+    channels: number,
+    least: number,
+    options: Record<string, unknown>,
+  ) {
+    const layout = readLayout(who, options.layout);
     const width = channels / groups;
-    if (layout === "channels-first") {
-      return { outer, rows: 1, groups, width, length: inner, perElement: false };
-    }
-    const examples = shape[0]!;
-    return { outer: examples, rows: outer / (examples || 1), groups, width, length: 1, perElement: false };
-  }
-
-  protected override shapeOf(who: string, size: number): number[] {
-    throw rangeError(who, "a shape: a length does not say it", size);
+    super(who, channels, options, {
+      least,
+      cut: (who, shape) => {
+        const { outer, inner } = channelAxis(who, shape, channels, layout);
+        if (layout === "channels-first") {
+          return { outer, rows: 1, groups, width, length: inner, perElement: false };
+        }
+        const examples = shape[0]!;
+        return {
+          outer: examples,
+          rows: outer / (examples || 1),
+          groups,
+          width,
+          length: 1,
+          perElement: false,
+        };
+      },
+      shapeOf: (who, size) => {
+        throw rangeError(who, "a shape: a length does not say it", size);
+      },
+    });
+    fix(this, { layout });
   }
 }
 
@@ -64,7 +76,7 @@ export class GroupNorm extends PerGroup {
       layout: "channels-first",
       activation: "none",
     });
-    super(`GroupNorm(${groups}, ${channels})`, groups, channels, o);
+    super(`GroupNorm(${groups}, ${channels})`, groups, channels, 1, o);
     fix(this, { groups });
   }
 }

@@ -19,10 +19,6 @@ export class InstanceNorm extends PerGroup {
       layout: "channels-first",
       activation: "none",
     });
-    super(`InstanceNorm(${channels})`, channels, channels, o);
-  }
-
-  protected override leastCount(): number {
-    return 2;
+    super(`InstanceNorm(${channels})`, channels, channels, 2, o);
   }
 }

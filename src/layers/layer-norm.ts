@@ -1,8 +1,8 @@
 import { sizeOf } from "../arrays.js";
 import { checkInteger, describe, fix, rangeError, readOptions, readShape } from "../errors.js";
-import type { Geometry } from "../passes.js";
-import { type Activation, type Affine, Layer } from "./layer.js";
+import { type Activation, Layer } from "./layer.js";
 import { matrixOf } from "./layout.js";
+import type { Affine } from "./parameters.js";
 
 /** The options of `new LayerNorm`. */
 export interface LayerNormOptions {
@@ -21,7 +21,6 @@ export interface LayerNormOptions {
 export abstract class PerExample extends Layer {
   /** The trailing dimensions that are normalized over. */
   declare readonly normalizedShape: readonly number[];
-  readonly #rms: boolean;
 
   protected constructor(
     name: string,
@@ -36,24 +35,20 @@ export abstract class PerExample extends Layer {
     if (sizeOf(shape) === 0) throw rangeError(name, "normalizedShape without a 0", shape);
     if (sizeOf(shape) > 2 ** 28)
       throw rangeError(name, `normalizedShape of at most ${2 ** 28} values`, shape);
-    super(`${name}(${describe(shape)})`, sizeOf(shape), options.eps, options.affine, options.activation);
+    const length = sizeOf(shape);
+    super(`${name}(${describe(shape)})`, length, options, {
+      least: 1,
+      cut: (who, whole) => {
+        const lead = whole.length - shape.length;
+        if (lead < 0 || shape.some((extent, i) => extent !== whole[lead + i])) {
+          throw rangeError(who, `a shape that ends in ${describe([...shape])}`, whole);
+        }
+        const outer = sizeOf(whole.slice(0, lead));
+        return { outer, rows: 1, groups: 1, width: 1, length, perElement: true, rms };
+      },
+      shapeOf: (who, size) => [matrixOf(who, size, length)[0]!, ...shape],
+    });
     fix(this, { normalizedShape: Object.freeze(shape) });
-    this.#rms = rms;
-  }
-
-  protected override cut(who: string, shape: readonly number[]): Geometry {
-    const { normalizedShape } = this;
-    const lead = shape.length - normalizedShape.length;
-    if (lead < 0 || normalizedShape.some((extent, i) => extent !== shape[lead + i])) {
-      throw rangeError(who, `a shape that ends in ${describe([...normalizedShape])}`, shape);
-    }
-    const outer = sizeOf(shape.slice(0, lead));
-    return { outer, rows: 1, groups: 1, width: 1, length: this.channels, perElement: true, rms: this.#rms };
-  }
-
-  protected override shapeOf(who: string, size: number): number[] {
-    const [rows] = matrixOf(who, size, this.channels);
-    return [rows!, ...this.normalizedShape];
   }
 }
 

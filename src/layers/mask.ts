@@ -1,6 +1,5 @@
 import { isUint8Array, lengthOf } from "../arrays.js";
 import { rangeError, read, typeError } from "../errors.js";
-import type { Extras } from "../passes.js";
 import type { Runtime } from "../runtime/runtime.js";
 import type { Scratch } from "../runtime/scratch.js";
 
@@ -54,12 +53,9 @@ export function segmentsOf(who: string, flags: Flags, n: number, length: number)
 }
 
 /** Brings segments, if there are any, to linear memory for a call. */
-export function placeSegments(
-  held: Runtime,
-  scratch: Scratch,
-  { pairs }: { pairs?: Uint32Array } = {},
-): Pick<Extras, "segments" | "segmentCount"> {
-  const segments = pairs ? scratch.take(4 * pairs.length) : 0;
-  if (pairs) held.u32.set(pairs, segments / 4);
-  return { segments, segmentCount: pairs ? pairs.length / 2 : 0 };
+export function placeSegments(held: Runtime, scratch: Scratch, segments: Segments | undefined): number {
+  if (!segments) return 0;
+  const address = scratch.take(4 * segments.pairs.length);
+  held.u32.set(segments.pairs, address / 4);
+  return address;
 }

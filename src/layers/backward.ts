@@ -1,0 +1,196 @@
+import type { GradientSums } from "../analysis.js";
+import { lengthOf } from "../arrays.js";
+import { readOptions, typeError } from "../errors.js";
+import {
+  APPLY,
+  backwardPass,
+  blockAt,
+  blockBytes,
+  type Extras,
+  FROZEN,
+  type Geometry,
+  OWN,
+  REDUCE,
+} from "../passes.js";
+import type { Runtime } from "../runtime/runtime.js";
+import { Scratch } from "../runtime/scratch.js";
+import { live } from "../tensor.js";
+import {
+  copyIn,
+  copyOut,
+  drop,
+  type Minibatch,
+  NEW,
+  newLike,
+  place,
+  readOperand,
+  readSized,
+} from "./call.js";
+import type { LayerCore, Saved } from "./core.js";
+import { placeSegments, type Segments } from "./mask.js";
+import type { Vectors } from "./parameters.js";
+
+/** The kernels' extras for the gradient of what was saved, whose segments are at `pairs`. */
+const extrasOf = (
+  { segments, places, count }: Saved,
+  pairs: number,
+  vectors: Vectors | undefined,
+  residual: number,
+): Extras => ({
+  gamma: !!vectors?.gamma,
+  beta: !!vectors?.beta,
+  residual,
+  bits: places.bits,
+  segments: pairs,
+  segmentCount: segments ? segments.pairs.length / 2 : 0,
+  count,
+});
+
+const inputOf = ({ x, places }: Saved): number => (x ? x.address : places.x);
+
+const overwritten = (who: string): Error =>
+  new Error(`${who}: expected x, but forwardInto(x, x) has overwritten it`);
+
+/**
+ * The gradient of the last forward into `out`, or into a new minibatch for NEW; that of its residual goes to the
+ * `layer`.
+ */
+export function backward(
+  core: LayerCore,
+  layer: { residualGrad: Minibatch | null },
+  who: string,
+  dy: unknown,
+  out: unknown,
+  options: unknown,
+): Minibatch {
+  // The caller's own code first, as in forward.
+  core.checkAlive(who);
+  const residualGrad =
+    options === undefined ? undefined : readOptions(who, options, { residualGrad: undefined }).residualGrad;
+  const vectors = core.parameters.read(who);
+  const { gamma, beta } = vectors;
+  const held = core.use(who);
+  const saved = core.last(who);
+  const { places, shape, frozen, segments } = saved;
+  const { geometry } = places;
+  const block = frozen ? places.frozen : places.block;
+  if (saved.x) live(who, saved.x);
+  const from = readSized(who, "dy", dy, shape);
+  const into = out === NEW ? undefined : readSized(who, "dx", out, shape);
+  if (residualGrad !== undefined && !saved.residual) {
+    throw typeError(who, "no residualGrad without a residual", residualGrad);
+  }
+  if (saved.overwritten && gamma) throw overwritten(who);
+
+  const scratch = new Scratch(held);
+  const { f32 } = held;
+  let fresh: Minibatch | undefined;
+  let through: Minibatch | undefined;
+  try {
+    const source = place(scratch, from);
+    if (!into) fresh = newLike(from, shape);
+    const to = into ?? readOperand(who, "dx", fresh);
+    // Kernels may write dx over dy: an array's gradient needs one place for both.
+    const dx = to.address ?? (from.array ? source : scratch.take(4 * to.size));
+    const wanted = saved.residual && (!into || residualGrad !== undefined);
+    if (wanted && residualGrad === undefined) through = newLike(from, shape);
+    const other = wanted ? readSized(who, "residualGrad", residualGrad ?? through, shape) : undefined;
+    const dresidual = other ? place(scratch, other) : 0;
+    const pairs = placeSegments(held, scratch, segments);
+    if (held.f32 !== f32) core.parameters.check(who);
+    copyIn(held, from, source);
+    if (saved.size > 0) {
+      if (other && !core.relu) held.f32.copyWithin(dresidual / 4, source / 4, source / 4 + saved.size);
+      const extras = extrasOf(saved, pairs, vectors, core.relu ? dresidual : 0);
+      const steps = saved.overwritten ? APPLY | FROZEN : REDUCE | APPLY | (frozen ? FROZEN : OWN);
+      backwardPass(held, geometry, steps, inputOf(saved), source, dx, block, extras);
+      if (segments) {
+        clearOthers(held, segments, geometry, dx);
+        if (other) clearOthers(held, segments, geometry, dresidual);
+      }
+      if (gamma) addGradient(gamma.grad, held.f64, block.dgamma / 8);
+      if (beta) addGradient(beta.grad, held.f64, block.dbeta / 8);
+      copyOut(held, to, dx);
+      if (other) copyOut(held, other, dresidual);
+    }
+    layer.residualGrad = wanted ? ((residualGrad as Minibatch | undefined) ?? through!) : null;
+    return into ? (out as Minibatch) : fresh!;
+  } catch (error) {
+    drop(fresh);
+    drop(through);
+    throw error;
+  } finally {
+    scratch.release();
+  }
+}
+
+/**
+ * Sums of dy over the groups of the last forward, and of its statistics the variance; no gradient is touched.
+ * @throws as `backward`
+ */
+export function gradientSums(
+  core: LayerCore,
+  who: string,
+  dy: unknown,
+): { sums: GradientSums; count: number; variance: Float64Array | null } {
+  const held = core.use(who);
+  const saved = core.last(who);
+  if (saved.x) live(who, saved.x);
+  if (saved.overwritten) throw overwritten(who);
+  const { places, segments, frozen, count } = saved;
+  const { geometry } = places;
+  const block = frozen ? places.frozen : places.block;
+  const from = readSized(who, "dy", dy, saved.shape);
+  const n = core.channels;
+  if (saved.size === 0) {
+    const zeros = () => new Float64Array(n);
+    return { sums: { dy: zeros(), dyXhat: zeros(), dySquared: zeros() }, count: 0, variance: null };
+  }
+  return Scratch.with(held, (scratch) => {
+    const source = place(scratch, from);
+    // About a mean of 0 with an rstd of 1, dy's dot product with itself is its energy.
+    const plain = blockAt(scratch.take(blockBytes(held, geometry)), geometry);
+    const extras = extrasOf(saved, placeSegments(held, scratch, segments), undefined, 0);
+    copyIn(held, from, source);
+    const { f64 } = held;
+    f64.fill(0, plain.mean / 8, plain.variance / 8);
+    f64.fill(1, plain.rstd / 8, plain.sum1 / 8);
+    backwardPass(held, geometry, frozen ? REDUCE : REDUCE | OWN, inputOf(saved), source, 0, block, extras);
+    backwardPass(held, geometry, REDUCE, source, source, 0, plain, extras);
+    const copy = (address: number) => f64.slice(address / 8, address / 8 + n);
+    return {
+      sums: { dy: copy(block.dbeta), dyXhat: copy(block.dgamma), dySquared: copy(plain.dgamma) },
+      count,
+      variance: frozen ? null : copy(block.variance),
+    };
+  });
+}
+
+/** Adds float64 sums to a gradient. */
+function addGradient(grad: Float32Array, sums: Float64Array, from: number): void {
+  for (let i = 0, length = lengthOf(grad); i < length; i++) grad[i] = grad[i]! + sums[from + i]!;
+}
+
+/** Sets what lies outside of the segments to zero. */
+function clearOthers(held: Runtime, { pairs }: Segments, g: Geometry, address: number): void {
+  const channels = g.groups * g.width;
+  const clear = (from: number, to: number): void => {
+    // Positions [from, to) of each channel; channels-last they lie together.
+    if (g.length === 1) held.f32.fill(0, address / 4 + from * channels, address / 4 + to * channels);
+    while (g.length > 1 && from < to) {
+      const row = Math.floor(from / g.length);
+      const end = Math.min(to, (row + 1) * g.length);
+      for (let c = 0; c < channels; c++) {
+        const run = address / 4 + (row * channels + c - row) * g.length;
+        held.f32.fill(0, run + from, run + end);
+      }
+      from = end;
+    }
+  };
+  let from = 0;
+  for (let i = 0; i < pairs.length; i += 2) {
+    clear(from, pairs[i]!);
+    from = pairs[i + 1]!;
+  }
+  clear(from, g.rows * g.length);
+}

@@ -1,0 +1,156 @@
+import { isSame } from "../arrays.js";
+import { type Block, bitBytes, blockAt, blockBytes, type Geometry } from "../passes.js";
+import { Arena } from "../runtime/arena.js";
+import { type Runtime, runtime } from "../runtime/runtime.js";
+import type { Core } from "../tensor.js";
+import type { Operand } from "./call.js";
+import type { Segments } from "./mask.js";
+import { Parameters } from "./parameters.js";
+import type { Running } from "./running.js";
+
+/** What makes a layer one of its family: how it cuts a minibatch into groups, and which statistics it keeps, if any. */
+export interface Family {
+  /** How a minibatch of `shape` is cut. @throws RangeError for a shape that is none of this layer's */
+  cut(who: string, shape: readonly number[]): Geometry;
+  /** The shape of `size` values where nothing else says it. @throws RangeError where the size is not enough */
+  shapeOf(who: string, size: number): number[];
+  /** Values that a statistic needs in training. */
+  least: number;
+  /** Of batch norm alone, which also takes a mask and a residual. */
+  running?: Running;
+}
+
+/** What the last forward leaves for backward. */
+export interface Saved {
+  places: Places;
+  shape: readonly number[];
+  size: number;
+  /** The caller's Tensor; undefined where the layer has a copy. */
+  x: Core | undefined;
+  /** What keeps that Tensor from being collected: the caller may have dropped it. */
+  owner: unknown;
+  overwritten: boolean;
+  frozen: boolean;
+  count: number;
+  residual: boolean;
+  segments: Segments | undefined;
+}
+
+/** The layer's memory for minibatches of one geometry: addresses. */
+export interface Places {
+  geometry: Geometry;
+  block: Block;
+  /** The block with the running statistics, which begin at `kept`, in place of the minibatch's. */
+  frozen: Block;
+  kept: number;
+  /** The copy of an array; 0 as long as there was none. */
+  x: number;
+  bits: number;
+}
+
+/** What a layer is inside, out of reach of whoever holds it. One class for all families keeps the calls fast. */
+export class LayerCore {
+  readonly who: string;
+  readonly channels: number;
+  readonly eps: number;
+  readonly relu: boolean;
+  readonly family: Family;
+  readonly parameters: Parameters;
+  training = true;
+  saved: Saved | undefined;
+  places: Places | undefined;
+  #disposed = false;
+  #runtime: Runtime | undefined;
+  #arena: Arena | undefined;
+  #cut: { shape: readonly number[]; geometry: Geometry } | undefined;
+
+  constructor(who: string, channels: number, eps: number, affine: unknown, relu: boolean, family: Family) {
+    this.who = who;
+    this.channels = channels;
+    this.eps = eps;
+    this.relu = relu;
+    this.family = family;
+    this.parameters = new Parameters(who, channels, affine);
+  }
+
+  /** @throws TypeError once disposed */
+  checkAlive(who: string): void {
+    if (this.#disposed) throw new TypeError(`${who}: expected a layer in use, got one that was disposed`);
+  }
+
+  /** What the layer runs in, from its first use on. @throws TypeError once disposed */
+  use(who: string): Runtime {
+    this.checkAlive(who);
+    this.#runtime ??= runtime();
+    this.#arena ??= new Arena(this.#runtime, this);
+    return this.#runtime;
+  }
+
+  /** The last forward. @throws TypeError once disposed, Error without a forward */
+  last(who: string): Saved {
+    this.checkAlive(who);
+    if (!this.saved) throw new Error(`${who}: expected a forward before it`);
+    return this.saved;
+  }
+
+  /** The last call's shape, if `shape` is the same. */
+  known(shape: unknown): readonly number[] | undefined {
+    const known = this.#cut?.shape;
+    return known && isSame(shape, known) ? known : undefined;
+  }
+
+  /** The geometry of a shape; the last one often serves again. */
+  cut(who: string, shape: readonly number[]): Geometry {
+    let cut = this.#cut;
+    if (!cut || !isSame(shape, cut.shape)) cut = this.#cut = { shape, geometry: this.family.cut(who, shape) };
+    return cut.geometry;
+  }
+
+  /** Whether the next forward uses statistics that the layer keeps. @throws TypeError, RangeError if they are unfit */
+  frozen(who: string): boolean {
+    const { running } = this.family;
+    return running ? running.serves(who, this.training) : false;
+  }
+
+  /**
+   * Where the layer's own memory lies, made large enough; the last call's often serves again. What the layer was
+   * `before` found to keep is judged anew if memory grew since. @throws RangeError
+   */
+  reserve(who: string, held: Runtime, geometry: Geometry, from: Operand, before: Float32Array): Places {
+    const { places } = this;
+    const { running } = this.family;
+    if (places?.geometry === geometry && (places.x || !from.array)) {
+      if (held.f32 !== before) this.#check(who);
+      return places;
+    }
+    const arena = this.#arena!;
+    const sizes = {
+      block: blockBytes(held, geometry),
+      kept: running ? running.bytes : 0,
+      x: from.array ? 4 * from.size : 0,
+      bits: this.relu ? bitBytes(geometry) : 0,
+    };
+    arena.reserve(sizes, () => {
+      if (held.f32 !== before) this.#check(who);
+    });
+    const block = blockAt(arena.at("block"), geometry);
+    const kept = arena.at("kept");
+    const frozen = running ? running.blockAt(kept, block) : block;
+    const x = from.array ? arena.at("x") : 0;
+    this.places = { geometry, block, frozen, kept, x, bits: this.relu ? arena.at("bits") : 0 };
+    return this.places;
+  }
+
+  /** Whether all that the layer keeps is still there: growth has detached what is a Tensor's view. */
+  #check(who: string): void {
+    this.parameters.check(who);
+    this.frozen(who);
+  }
+
+  dispose(): void {
+    this.#disposed = true;
+    this.saved = this.places = undefined;
+    this.#arena?.release();
+    this.#arena = undefined;
+  }
+}
