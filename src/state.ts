@@ -1,5 +1,5 @@
-import { isArray, isFloat32Array, lengthOf } from "./arrays.js";
-import { describe, rangeError, read, typeError } from "./errors.js";
+import { checkSize, isArray, isFloat32Array, lengthOf } from "./arrays.js";
+import { rangeError, read, typeError } from "./errors.js";
 
 /** A layer's state under PyTorch's names. */
 export type StateDict = Record<string, Float32Array>;
@@ -44,11 +44,15 @@ export function readState<K extends string>(
 function readEntry(who: string, name: string, value: unknown, { length, least, whole }: Entry): Float32Array {
   let copy: Float32Array;
   if (isFloat32Array(value)) {
-    if (lengthOf(value) !== length) throw wrongLength(who, name, length, lengthOf(value));
+    checkSize(who, name, lengthOf(value), length);
     copy = Float32Array.from({ length }, (_, i) => value[i]!);
   } else if (isArray(value)) {
-    const given = read(who, name, () => value.length);
-    if (given !== length) throw wrongLength(who, name, length, given);
+    checkSize(
+      who,
+      name,
+      read(who, name, () => value.length),
+      length,
+    );
     const numbers = read(who, name, () => Array.from({ length }, (_, i) => value[i] as unknown));
     const odd = numbers.findIndex((number) => typeof number !== "number");
     if (odd >= 0) throw typeError(who, `${name}[${odd}] to be a number`, numbers[odd]);
@@ -64,6 +68,3 @@ function readEntry(who: string, name: string, value: unknown, { length, least, w
   }
   return copy;
 }
-
-const wrongLength = (who: string, name: string, expected: number, got: unknown): RangeError =>
-  new RangeError(`${who}: expected ${name} to have ${expected} values, got ${describe(got)}`);

@@ -4,6 +4,7 @@ import {
   type Given,
   given,
   isFloat32Array,
+  isSame,
   lengthOf,
   renewed,
   sizeOf,
@@ -14,15 +15,20 @@ import { type Runtime, runtime } from "./runtime/runtime.js";
 
 /** What the kernels need to know of a Tensor, out of reach of whoever holds it. */
 export interface Core {
-  readonly shape: readonly number[];
+  // All that Given has, in its order: an engine knows both as one kind of object.
+  /** None: the values are in linear memory. */
+  readonly array: undefined;
   readonly size: number;
+  readonly offset: number;
+  readonly shape: readonly number[];
   /** 0 once disposed. */
   address: number;
-  /** None: the values are in linear memory. */
-  readonly array?: undefined;
 }
 
 let coreIn: (value: unknown) => Core | undefined;
+
+/** The last Tensor's shape, for the next if it is the same: calls see at once that such Tensors fit. */
+let last: readonly number[] | undefined;
 
 /** Views keep their Tensors: memory that can still be seen is not given to others. */
 const owners = new WeakMap<Float32Array, Tensor>();
@@ -59,7 +65,8 @@ export class Tensor {
       this.#arena.release();
       throw error;
     }
-    this.#core = { shape: Object.freeze(own), size, address: this.#arena.at("data") };
+    if (!last || !isSame(own, last)) last = Object.freeze(own);
+    this.#core = { array: undefined, size, offset: -1, shape: last, address: this.#arena.at("data") };
     if (from) copyInto(this.data, renewed(from, held.f32));
     else this.data.fill(0);
   }

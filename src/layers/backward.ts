@@ -96,9 +96,9 @@ export function backward(
     if (wanted && residualGrad === undefined) through = newLike(from, shape);
     const other = wanted ? readSized(who, "residualGrad", residualGrad ?? through, shape) : undefined;
     const dresidual = other ? place(scratch, other) : 0;
-    const pairs = placeSegments(held, scratch, segments);
+    const pairs = segments ? placeSegments(held, scratch, segments) : 0;
     if (held.f32 !== f32) core.parameters.check(who);
-    copyIn(held, from, source);
+    if (from.array) copyIn(held, from, source);
     if (saved.size > 0) {
       if (other && !core.relu) held.f32.copyWithin(dresidual / 4, source / 4, source / 4 + saved.size);
       const extras = extrasOf(saved, pairs, vectors, core.relu ? dresidual : 0);
@@ -110,10 +110,11 @@ export function backward(
       }
       if (gamma) addGradient(gamma.grad, held.f64, block.dgamma / 8);
       if (beta) addGradient(beta.grad, held.f64, block.dbeta / 8);
-      copyOut(held, to, dx);
-      if (other) copyOut(held, other, dresidual);
+      if (to.array) copyOut(held, to, dx);
+      if (other?.array) copyOut(held, other, dresidual);
     }
-    layer.residualGrad = wanted ? ((residualGrad as Minibatch | undefined) ?? through!) : null;
+    if (wanted || layer.residualGrad)
+      layer.residualGrad = wanted ? ((residualGrad as Minibatch | undefined) ?? through!) : null;
     return into ? (out as Minibatch) : fresh!;
   } catch (error) {
     drop(fresh);
@@ -150,8 +151,8 @@ export function gradientSums(
     const source = place(scratch, from);
     // About a mean of 0 with an rstd of 1, dy's dot product with itself is its energy.
     const plain = blockAt(scratch.take(blockBytes(held, geometry)), geometry);
-    const extras = extrasOf(saved, placeSegments(held, scratch, segments), undefined, 0);
-    copyIn(held, from, source);
+    const extras = extrasOf(saved, segments ? placeSegments(held, scratch, segments) : 0, undefined, 0);
+    if (from.array) copyIn(held, from, source);
     const { f64 } = held;
     f64.fill(0, plain.mean / 8, plain.variance / 8);
     f64.fill(1, plain.rstd / 8, plain.sum1 / 8);

@@ -21,7 +21,7 @@ export type Minibatch = Float32Array | Tensor;
 export const NEW = Symbol();
 
 /** A minibatch that was given: a Tensor's core, or an array. */
-export type Operand = Core | (Given & { shape?: undefined; address?: undefined });
+export type Operand = Core | Given;
 
 /** Reads a minibatch argument. @throws TypeError unless it is a Float32Array or a Tensor in use */
 export function readOperand(who: string, name: string, value: unknown): Operand {
@@ -35,6 +35,7 @@ export function readOperand(who: string, name: string, value: unknown): Operand 
 export function readSized(who: string, name: string, value: unknown, shape: readonly number[]): Operand {
   const operand = readOperand(who, name, value);
   const own = operand.shape;
+  if (own === shape) return operand;
   if (own ? !isSame(own, shape) : sizeOf(shape) !== operand.size) {
     checkLength(who, name, shape, operand.size);
     throw rangeError(who, `${name} of shape ${describe([...shape])}`, own);
@@ -55,12 +56,12 @@ export function drop(minibatch: Minibatch | undefined): void {
 export const place = (scratch: Scratch, { address, size }: Operand): number =>
   address ?? scratch.take(4 * size);
 
-/** Copies an array operand to its place; a Tensor's values are there already. */
-export function copyIn({ f32 }: Runtime, operand: Operand, address: number): void {
-  if (operand.array) copyInto(f32, renewed(operand, f32), address / 4);
+/** Copies an array to its place. */
+export function copyIn({ f32 }: Runtime, operand: Given, address: number): void {
+  copyInto(f32, renewed(operand, f32), address / 4);
 }
 
-/** Copies an array operand from its place. */
-export function copyOut({ f32 }: Runtime, operand: Operand, address: number): void {
-  if (operand.array) copyFrom(f32, address / 4, renewed(operand, f32));
+/** Copies an array from its place. */
+export function copyOut({ f32 }: Runtime, operand: Given, address: number): void {
+  copyFrom(f32, address / 4, renewed(operand, f32));
 }

@@ -101,9 +101,13 @@ export class LayerCore {
 
   /** The geometry of a shape; the last one often serves again. */
   cut(who: string, shape: readonly number[]): Geometry {
-    let cut = this.#cut;
-    if (!cut || !isSame(shape, cut.shape)) cut = this.#cut = { shape, geometry: this.family.cut(who, shape) };
-    return cut.geometry;
+    const cut = this.#cut;
+    return cut?.shape === shape ? cut.geometry : this.#recut(who, shape);
+  }
+
+  #recut(who: string, shape: readonly number[]): Geometry {
+    if (!this.known(shape)) this.#cut = { shape, geometry: this.family.cut(who, shape) };
+    return this.#cut!.geometry;
   }
 
   /** Whether the next forward uses statistics that the layer keeps. @throws TypeError, RangeError if they are unfit */
@@ -112,17 +116,18 @@ export class LayerCore {
     return running ? running.serves(who, this.training) : false;
   }
 
+  /** Whether the last call's places serve again. */
+  fits(geometry: Geometry, from: Operand): boolean {
+    const { places } = this;
+    return places?.geometry === geometry && (places.x > 0 || !from.array);
+  }
+
   /**
-   * Where the layer's own memory lies, made large enough; the last call's often serves again. What the layer was
-   * `before` found to keep is judged anew if memory grew since. @throws RangeError
+   * Where the layer's own memory lies, made large enough. What the layer was `before` found to keep is judged anew if
+   * memory grew since. @throws RangeError
    */
   reserve(who: string, held: Runtime, geometry: Geometry, from: Operand, before: Float32Array): Places {
-    const { places } = this;
     const { running } = this.family;
-    if (places?.geometry === geometry && (places.x || !from.array)) {
-      if (held.f32 !== before) this.#check(who);
-      return places;
-    }
     const arena = this.#arena!;
     const sizes = {
       block: blockBytes(held, geometry),

@@ -52,10 +52,9 @@ export function segmentsOf(who: string, flags: Flags, n: number, length: number)
   return { pairs: Uint32Array.from(pairs), rows };
 }
 
-/** Brings segments, if there are any, to linear memory for a call. */
-export function placeSegments(held: Runtime, scratch: Scratch, segments: Segments | undefined): number {
-  if (!segments) return 0;
-  const address = scratch.take(4 * segments.pairs.length);
-  held.u32.set(segments.pairs, address / 4);
+/** Brings segments to linear memory for a call. */
+export function placeSegments(held: Runtime, scratch: Scratch, { pairs }: Segments): number {
+  const address = scratch.take(4 * pairs.length);
+  held.u32.set(pairs, address / 4);
   return address;
 }

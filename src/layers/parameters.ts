@@ -1,4 +1,4 @@
-import { checkVector, isVector } from "../arrays.js";
+import { checkVector, lengthOf } from "../arrays.js";
 import { readOptions, typeError } from "../errors.js";
 
 /** A learned vector and the gradient that backward adds to. Both may be replaced by arrays of the same length. */
@@ -35,6 +35,8 @@ export class Parameters {
   readonly own: Vectors;
   /** The arrays as the current call has read them. */
   readonly #seen: Vectors;
+  /** They were found to be Float32Arrays: what can change is their length, when their memory is detached or resized. */
+  #known = false;
   readonly #length: number;
 
   constructor(who: string, length: number, affine: unknown) {
@@ -63,14 +65,8 @@ export class Parameters {
       const betaData = beta?.data;
       const betaGrad = beta?.grad;
       // Only now, since a getter may have called the layer; new objects for each call would cost 0.1 us.
-      if (seen.gamma) {
-        seen.gamma.data = gammaData!;
-        seen.gamma.grad = gammaGrad!;
-      }
-      if (seen.beta) {
-        seen.beta.data = betaData!;
-        seen.beta.grad = betaGrad!;
-      }
+      if (seen.gamma) this.#take(seen.gamma, gammaData!, gammaGrad!);
+      if (seen.beta) this.#take(seen.beta, betaData!, betaGrad!);
     } catch (cause) {
       throw new TypeError(`${who}: gamma or beta cannot be read`, { cause });
     }
@@ -78,18 +74,29 @@ export class Parameters {
     return seen;
   }
 
+  #take(seen: Parameter, data: Float32Array, grad: Float32Array): void {
+    if (seen.data === data && seen.grad === grad) return;
+    this.#known = false;
+    seen.data = data;
+    seen.grad = grad;
+  }
+
   /** Judges what was read last: memory that grew since has detached what is a Tensor's view. @throws TypeError, RangeError */
   check(who: string): void {
     const { gamma, beta } = this.#seen;
+    if (this.#known && (!gamma || this.#fits(gamma)) && (!beta || this.#fits(beta))) return;
+    this.#known = false;
     if (gamma) this.#check(who, "gamma", gamma);
     if (beta) this.#check(who, "beta", beta);
+    this.#known = true;
+  }
+
+  #fits({ data, grad }: Parameter): boolean {
+    return lengthOf(data) === this.#length && lengthOf(grad) === this.#length;
   }
 
   #check(who: string, name: string, { data, grad }: Parameter): void {
-    const length = this.#length;
-    // The names are put together only where they are needed: 20 ns each.
-    if (isVector(data, length) && isVector(grad, length)) return;
-    checkVector(who, `${name}.data`, data, length);
-    checkVector(who, `${name}.grad`, grad, length);
+    checkVector(who, `${name}.data`, data, this.#length);
+    checkVector(who, `${name}.grad`, grad, this.#length);
   }
 }

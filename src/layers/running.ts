@@ -1,4 +1,4 @@
-import { checkVector, copyFrom, copyInto, copyOf } from "../arrays.js";
+import { checkSize, copyFrom, copyInto, copyOf, lengthOf } from "../arrays.js";
 import type { Block } from "../passes.js";
 import type { Runtime } from "../runtime/runtime.js";
 import type { Entry, StateDict } from "../state.js";
@@ -40,8 +40,9 @@ export class Running {
   }
 
   check(who: string): void {
-    checkVector(who, "runningMean", this.mean, this.#channels);
-    checkVector(who, "runningVar", this.variance, this.#channels);
+    // What else they are was seen when they were set.
+    checkSize(who, "runningMean", lengthOf(this.mean), this.#channels);
+    checkSize(who, "runningVar", lengthOf(this.variance), this.#channels);
   }
 
   /** Whether the next forward uses these statistics. @throws TypeError, RangeError if they are unfit */
