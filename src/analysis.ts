@@ -25,6 +25,8 @@ export interface GradientShares {
   total: { mean: number; xhat: number; rest: number };
 }
 
+const PARTS = ["mean", "xhat", "rest"] as const;
+
 /** Sums over a unit's values of dy. */
 export interface GradientSums {
   dy: Float64Array;
@@ -93,18 +95,13 @@ export function gradientShares(
       xhat = length > 0 ? sums.dyXhat[c]! ** 2 / length : 0;
     }
     const rest = Math.max(0, all - mean - xhat);
-    shares.mean[c] = mean / all;
-    shares.xhat[c] = xhat / all;
-    shares.rest[c] = rest / all;
-    total.mean += mean;
-    total.xhat += xhat;
-    total.rest += rest;
+    const parts = { mean, xhat, rest };
+    for (const part of PARTS) {
+      shares[part][c] = parts[part] / all;
+      total[part] += parts[part];
+    }
     energy += all;
   }
-  if (energy > 0) {
-    total.mean /= energy;
-    total.xhat /= energy;
-    total.rest /= energy;
-  }
+  if (energy > 0) for (const part of PARTS) total[part] /= energy;
   return { ...shares, total };
 }

@@ -80,11 +80,17 @@ export function copyFrom(from: Float32Array, offset: number, to: Float32Array): 
   else for (let i = 0; i < length; i++) to[i] = from[offset + i]!;
 }
 
+/** Returns `value` if it is a Float32Array. @throws TypeError */
+export function checkArray(who: string, name: string, value: unknown): Float32Array {
+  if (!isFloat32Array(value)) throw typeError(who, `${name} to be a Float32Array`, value);
+  return value;
+}
+
 /** Returns `value` if it is a Float32Array of `length` values. @throws TypeError, RangeError */
 export function checkVector(who: string, name: string, value: unknown, length: number): Float32Array {
-  if (!isFloat32Array(value)) throw typeError(who, `${name} to be a Float32Array`, value);
-  checkSize(who, name, lengthOf(value), length);
-  return value;
+  const array = checkArray(who, name, value);
+  checkSize(who, name, lengthOf(array), length);
+  return array;
 }
 
 /** @throws RangeError unless `size` is `length` */

@@ -47,6 +47,10 @@ export const typeError = (who: string, expected: string, got: unknown): TypeErro
 export const rangeError = (who: string, expected: string, got: unknown): RangeError =>
   new RangeError(message(who, expected, got));
 
+/** A TypeError for a use of what was given up. */
+export const disposed = (who: string, what: string): TypeError =>
+  new TypeError(`${who}: expected ${what} in use, got one that was disposed`);
+
 /**
  * Runs a read of something of the caller's. What its getter or proxy throws, of whatever kind, arrives as a
  * TypeError that names `name` and carries the original as `cause`.
@@ -89,36 +93,38 @@ function checkNumber(
   name: string,
   what: string,
   value: unknown,
-  min: number,
-  max: number,
   kind: (value: unknown) => boolean,
+  min?: number,
+  max?: number,
 ): number {
-  const number = typeof value === "number";
-  if (number && kind(value) && value >= min && value <= max) return value;
+  // No number is below or above undefined.
+  if (kind(value) && !((value as number) < min!) && !((value as number) > max!)) return value as number;
   // Only now, since every allocation comes by: the words cost 0.1 us.
-  let expected = `${name} to be ${what}`;
-  if (min > -Number.MAX_SAFE_INTEGER) expected += ` from ${min}`;
-  if (max < Number.MAX_SAFE_INTEGER) expected += ` to ${max}`;
-  throw (number ? rangeError : typeError)(who, expected, value);
+  const from = min === undefined ? "" : ` from ${min}`;
+  const to = max === undefined ? "" : ` to ${max}`;
+  const error = typeof value === "number" ? rangeError : typeError;
+  throw error(who, `${name} to be ${what}${from}${to}`, value);
 }
 
 /** Returns `value` if it is a safe integer from `min` to `max`; else a TypeError (no number) or RangeError. */
-export const checkInteger = (
-  who: string,
-  name: string,
-  value: unknown,
-  min = 0,
-  max = Number.POSITIVE_INFINITY,
-): number => checkNumber(who, name, "an integer", value, min, max, Number.isSafeInteger);
+export const checkInteger = (who: string, name: string, value: unknown, min = 0, max?: number): number =>
+  checkNumber(who, name, "an integer", value, Number.isSafeInteger, min, max);
 
 /** Returns `value` if it is a finite number from `min` to `max`; else a TypeError (no number) or RangeError. */
-export const checkFinite = (
-  who: string,
-  name: string,
-  value: unknown,
-  min = Number.NEGATIVE_INFINITY,
-  max = Number.POSITIVE_INFINITY,
-): number => checkNumber(who, name, "a finite number", value, min, max, Number.isFinite);
+export const checkFinite = (who: string, name: string, value: unknown, min?: number, max?: number): number =>
+  checkNumber(who, name, "a finite number", value, Number.isFinite, min, max);
+
+/** Returns `value` if it is a boolean. @throws TypeError */
+export function checkBoolean(who: string, name: string, value: unknown): boolean {
+  if (typeof value !== "boolean") throw typeError(who, `${name} to be a boolean`, value);
+  return value;
+}
+
+/** Returns `value` if it is one of two words. @throws TypeError */
+export function checkWord<T extends string>(who: string, name: string, value: unknown, one: T, two: T): T {
+  if (value !== one && value !== two) throw typeError(who, `${name} to be "${one}" or "${two}"`, value);
+  return value as T;
+}
 
 /**
  * Copies a shape into a fresh array: 1 to 8 non-negative integers in a plain array. A typed array is refused:

@@ -1,4 +1,4 @@
-import { checkVector, copyOf, isFloat32Array, lengthOf } from "./arrays.js";
+import { checkArray, checkVector, copyOf, lengthOf } from "./arrays.js";
 import { rangeError, read, readOptions, typeError } from "./errors.js";
 import { BatchNorm } from "./layers/batch-norm.js";
 
@@ -27,15 +27,15 @@ export function foldBatchNorm(
   const given = readOptions(who, weights, { weight: undefined, bias: null });
   const { scale, shift } = layer.affine64(who);
   const out = layer.features;
-  if (!isFloat32Array(given.weight)) throw typeError(who, "weight to be a Float32Array", given.weight);
-  const size = lengthOf(given.weight);
+  const weight = checkArray(who, "weight", given.weight);
+  const size = lengthOf(weight);
   if (out === 0 ? size : size % out) {
     throw rangeError(who, `weight to have a multiple of ${out} values`, size);
   }
   const bias = given.bias === null ? null : checkVector(who, "bias", given.bias, out);
   const part = size / out;
   return {
-    weight: copyOf(given.weight).map((w, i) => scale[Math.floor(i / part)]! * w),
+    weight: copyOf(weight).map((w, i) => scale[Math.floor(i / part)]! * w),
     bias: Float32Array.from(shift, (s, c) => scale[c]! * (bias ? bias[c]! : 0) + s),
   };
 }

@@ -4,13 +4,13 @@
  * piece; backward, `backwardReduce` each piece, add the sums, `backwardApply` each piece.
  */
 import {
+  checkArray,
   checkLength,
   checkVector,
   copyInto,
   copyOf,
   type Given,
   given,
-  isFloat32Array,
   isFloat64Array,
   lengthOf,
   renewed,
@@ -162,9 +162,9 @@ function readMinibatch(
   shape: readonly number[],
   { f32 }: Runtime,
 ): Given {
-  if (!isFloat32Array(value)) throw typeError(who, `${name} to be a Float32Array`, value);
-  checkLength(who, name, shape, lengthOf(value));
-  return given(value, f32);
+  const array = checkArray(who, name, value);
+  checkLength(who, name, shape, lengthOf(array));
+  return given(array, f32);
 }
 
 /** A copy of a minibatch in a call's memory, and its address. */
@@ -211,7 +211,7 @@ export function moments(x: Float32Array, shape: readonly number[], options: Axes
 const none = (count: number): Extras => ({
   gamma: false,
   beta: false,
-  residual: 0,
+  added: 0,
   bits: 0,
   segments: 0,
   segmentCount: 0,

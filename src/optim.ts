@@ -1,5 +1,5 @@
-import { clear, isFloat32Array, lengthOf } from "./arrays.js";
-import { checkFinite, rangeError, read, readOptions, typeError } from "./errors.js";
+import { checkArray, checkSize, clear, lengthOf } from "./arrays.js";
+import { checkBoolean, checkFinite, rangeError, read, readOptions, typeError } from "./errors.js";
 import type { Parameter } from "./layers/parameters.js";
 import { type Entry, readState, type StateDict } from "./state.js";
 
@@ -33,15 +33,17 @@ function readArrays(who: string, parameters: readonly Parameter[], lengths?: rea
   }));
   arrays.forEach(({ data, grad }, i) => {
     const check = (name: string, array: unknown, length?: number) => {
-      const what = `parameters[${i}].${name} to be a Float32Array`;
-      if (!isFloat32Array(array)) throw typeError(who, what, array);
-      if (lengthOf(array) !== (length ?? lengthOf(array))) throw rangeError(who, `${what}(${length})`, array);
+      const size = lengthOf(checkArray(who, `parameters[${i}].${name}`, array));
+      checkSize(who, `parameters[${i}].${name}`, size, length ?? size);
     };
     check("data", data, lengths?.[i]);
     check("grad", grad, lengthOf(data));
   });
   return arrays;
 }
+
+/** The rule itself, on arrays that have been checked. */
+type Update = (parameters: readonly Parameter[], state: StateDict, lr: number) => void;
 
 /** What SGD and AdamW share: the parameters, the learning rate, and the state that a resumed run needs. */
 abstract class Optimizer {
@@ -50,6 +52,7 @@ abstract class Optimizer {
   readonly #who: string;
   readonly #parameters: readonly Parameter[];
   readonly #lengths: readonly number[];
+  readonly #update: Update;
   #lr: number;
 
   /** `memory` names the arrays that are kept for each parameter; `counts` is whether steps are counted. */
@@ -59,7 +62,9 @@ abstract class Optimizer {
     lr: unknown,
     memory: readonly string[],
     counts: boolean,
+    update: Update,
   ) {
+    this.#update = update;
     this.#who = who;
     this.#lr = checkFinite(who, "lr", lr, 0);
     this.#parameters = readParameters(who, parameters);
@@ -85,7 +90,8 @@ abstract class Optimizer {
    * @throws TypeError, RangeError if they are no longer Float32Arrays of the first length; nothing has changed then
    */
   step(): void {
-    this.update(readArrays(`${this.#who}.step`, this.#parameters, this.#lengths), this.#state);
+    const all = readArrays(`${this.#who}.step`, this.#parameters, this.#lengths);
+    this.#update(all, this.#state, this.#lr);
   }
 
   /** Sets every parameter's `grad` to zero. @throws as `step` */
@@ -117,9 +123,6 @@ abstract class Optimizer {
     const loaded = readState(`${this.#who}.loadStateDict`, dict, spec);
     for (const name in loaded) this.#state[name]!.set(loaded[name]!);
   }
-
-  /** The rule itself, on arrays that have been checked. */
-  protected abstract update(parameters: readonly Parameter[], state: StateDict): void;
 }
 
 /** The options of `new SGD`. */
@@ -145,39 +148,27 @@ export interface SGDOptions {
  *   that is no number, negative or not finite, and Nesterov's rule without momentum
  */
 export class SGD extends Optimizer {
-  readonly #momentum: number;
-  readonly #weightDecay: number;
-  readonly #nesterov: boolean;
-
   constructor(parameters: readonly Parameter[], options: SGDOptions) {
     const who = "SGD";
     const given = readOptions(who, options, { lr: undefined, momentum: 0, weightDecay: 0, nesterov: false });
     const momentum = checkFinite(who, "momentum", given.momentum, 0);
     const weightDecay = checkFinite(who, "weightDecay", given.weightDecay, 0);
-    if (typeof given.nesterov !== "boolean") throw typeError(who, "nesterov to be a boolean", given.nesterov);
-    if (given.nesterov && !momentum)
-      throw rangeError(who, "momentum above 0 where nesterov is true", momentum);
-    super(who, parameters, given.lr, momentum ? ["momentum_buffer"] : [], false);
-    this.#momentum = momentum;
-    this.#weightDecay = weightDecay;
-    this.#nesterov = given.nesterov;
-  }
-
-  protected override update(parameters: readonly Parameter[], state: StateDict): void {
-    const { lr } = this;
-    const momentum = this.#momentum;
-    const weightDecay = this.#weightDecay;
-    parameters.forEach(({ data, grad }, k) => {
-      const buffer = state[`${k}.momentum_buffer`];
-      for (let i = 0, length = lengthOf(data); i < length; i++) {
-        let g = grad[i]!;
-        if (weightDecay) g += weightDecay * data[i]!;
-        if (buffer) {
-          buffer[i] = momentum * buffer[i]! + g;
-          g = this.#nesterov ? g + momentum * buffer[i]! : buffer[i]!;
+    const nesterov = checkBoolean(who, "nesterov", given.nesterov);
+    if (nesterov && !momentum) throw rangeError(who, "momentum above 0 where nesterov is true", momentum);
+    const memory = momentum ? ["momentum_buffer"] : [];
+    super(who, parameters, given.lr, memory, false, (all, state, lr) => {
+      all.forEach(({ data, grad }, k) => {
+        const buffer = state[`${k}.momentum_buffer`];
+        for (let i = 0, length = lengthOf(data); i < length; i++) {
+          let g = grad[i]!;
+          if (weightDecay) g += weightDecay * data[i]!;
+          if (buffer) {
+            buffer[i] = momentum * buffer[i]! + g;
+            g = nesterov ? g + momentum * buffer[i]! : buffer[i]!;
+          }
+          data[i] = data[i]! - lr * g;
         }
-        data[i] = data[i]! - lr * g;
-      }
+      });
     });
   }
 }
@@ -224,40 +215,29 @@ export interface AdamWOptions {
  *   that is no number, negative or not finite, and betas outside [0, 1)
  */
 export class AdamW extends Optimizer {
-  readonly #betas: readonly [number, number];
-  readonly #eps: number;
-  readonly #weightDecay: number;
-
   constructor(parameters: readonly Parameter[], options?: AdamWOptions) {
     const who = "AdamW";
     const given = readOptions(who, options, { lr: 1e-3, betas: [0.9, 0.999], eps: 1e-8, weightDecay: 0.01 });
-    const betas = readBetas(who, given.betas);
+    const [beta1, beta2] = readBetas(who, given.betas);
     const eps = checkFinite(who, "eps", given.eps, 0);
     const weightDecay = checkFinite(who, "weightDecay", given.weightDecay, 0);
-    super(who, parameters, given.lr, ["exp_avg", "exp_avg_sq"], true);
-    this.#betas = betas;
-    this.#eps = eps;
-    this.#weightDecay = weightDecay;
-  }
-
-  protected override update(parameters: readonly Parameter[], state: StateDict): void {
-    const [beta1, beta2] = this.#betas;
-    const eps = this.#eps;
-    const step = state.step!;
-    step[0]! += 1;
-    const t = step[0]!;
-    const decay = 1 - this.lr * this.#weightDecay;
-    const rate = this.lr / (1 - power(beta1, t));
-    const correction = Math.sqrt(1 - power(beta2, t));
-    parameters.forEach(({ data, grad }, k) => {
-      const m = state[`${k}.exp_avg`]!;
-      const v = state[`${k}.exp_avg_sq`]!;
-      for (let i = 0, length = lengthOf(data); i < length; i++) {
-        const g = grad[i]!;
-        m[i] = m[i]! + (1 - beta1) * (g - m[i]!);
-        v[i] = beta2 * v[i]! + (1 - beta2) * g * g;
-        data[i] = data[i]! * decay - (rate * m[i]!) / (Math.sqrt(v[i]!) / correction + eps);
-      }
+    super(who, parameters, given.lr, ["exp_avg", "exp_avg_sq"], true, (all, state, lr) => {
+      const step = state.step!;
+      step[0]! += 1;
+      const t = step[0]!;
+      const decay = 1 - lr * weightDecay;
+      const rate = lr / (1 - power(beta1, t));
+      const correction = Math.sqrt(1 - power(beta2, t));
+      all.forEach(({ data, grad }, k) => {
+        const m = state[`${k}.exp_avg`]!;
+        const v = state[`${k}.exp_avg_sq`]!;
+        for (let i = 0, length = lengthOf(data); i < length; i++) {
+          const g = grad[i]!;
+          m[i] = m[i]! + (1 - beta1) * (g - m[i]!);
+          v[i] = beta2 * v[i]! + (1 - beta2) * g * g;
+          data[i] = data[i]! * decay - (rate * m[i]!) / (Math.sqrt(v[i]!) / correction + eps);
+        }
+      });
     });
   }
 }

@@ -88,7 +88,7 @@ export interface Extras {
   gamma: boolean;
   beta: boolean;
   /** Forward: what is added; backward: where its gradient goes. */
-  residual: number;
+  added: number;
   bits: number;
   segments: number;
   segmentCount: number;
@@ -110,11 +110,11 @@ export function forwardPass(
   const gamma = e.gamma ? b.gamma : 0;
   const beta = e.beta ? b.beta : 0;
   const { outer, rows, groups, width, length } = g;
-  const { segments, segmentCount, count, residual, bits } = e;
+  const { segments, segmentCount, count, added, bits } = e;
   // biome-ignore format: a line for each walk
   if (g.perElement) kernels.rowsForward(steps, g.rms ? 1 : 0, x, y, outer, length, mean, variance, rstd, eps, gamma, beta, bits, work);
-  else if (length > 1) kernels.runsForward(steps, x, y, outer, rows, groups, width, length, segments, segmentCount, count, mean, variance, rstd, eps, gamma, beta, residual, bits, work);
-  else kernels.columnsForward(steps, x, y, outer, rows, groups, width, segments, segmentCount, count, mean, variance, rstd, eps, gamma, beta, residual, bits, work);
+  else if (length > 1) kernels.runsForward(steps, x, y, outer, rows, groups, width, length, segments, segmentCount, count, mean, variance, rstd, eps, gamma, beta, added, bits, work);
+  else kernels.columnsForward(steps, x, y, outer, rows, groups, width, segments, segmentCount, count, mean, variance, rstd, eps, gamma, beta, added, bits, work);
 }
 
 /** REDUCE starts dgamma and dbeta from zero. */
@@ -132,9 +132,9 @@ export function backwardPass(
   const { mean, rstd, sum1, sum2, dgamma, dbeta, work } = b;
   const gamma = e.gamma ? b.gamma : 0;
   const { outer, rows, groups, width, length } = g;
-  const { segments, segmentCount, count, residual, bits } = e;
+  const { segments, segmentCount, count, added, bits } = e;
   // biome-ignore format: a line for each walk
   if (g.perElement) kernels.rowsBackward(steps, g.rms ? 1 : 0, x, dy, dx, outer, length, mean, rstd, gamma, sum1, sum2, dgamma, dbeta, bits, work);
-  else if (length > 1) kernels.runsBackward(steps, x, dy, dx, outer, rows, groups, width, length, segments, segmentCount, count, mean, rstd, gamma, sum1, sum2, dgamma, dbeta, residual, bits, work);
-  else kernels.columnsBackward(steps, x, dy, dx, outer, rows, groups, width, segments, segmentCount, count, mean, rstd, gamma, sum1, sum2, dgamma, dbeta, residual, bits, work);
+  else if (length > 1) kernels.runsBackward(steps, x, dy, dx, outer, rows, groups, width, length, segments, segmentCount, count, mean, rstd, gamma, sum1, sum2, dgamma, dbeta, added, bits, work);
+  else kernels.columnsBackward(steps, x, dy, dx, outer, rows, groups, width, segments, segmentCount, count, mean, rstd, gamma, sum1, sum2, dgamma, dbeta, added, bits, work);
 }

@@ -42,25 +42,18 @@ export function readState<K extends string>(
 }
 
 function readEntry(who: string, name: string, value: unknown, { length, least, whole }: Entry): Float32Array {
-  let copy: Float32Array;
-  if (isFloat32Array(value)) {
-    checkSize(who, name, lengthOf(value), length);
-    copy = Float32Array.from({ length }, (_, i) => value[i]!);
-  } else if (isArray(value)) {
-    checkSize(
-      who,
-      name,
-      read(who, name, () => value.length),
-      length,
-    );
-    const numbers = read(who, name, () => Array.from({ length }, (_, i) => value[i] as unknown));
-    const odd = numbers.findIndex((number) => typeof number !== "number");
-    if (odd >= 0) throw typeError(who, `${name}[${odd}] to be a number`, numbers[odd]);
-    copy = Float32Array.from(numbers as number[]);
-  } else throw typeError(who, `${name} to be a Float32Array or an array of numbers`, value);
+  const array = isFloat32Array(value);
+  if (!array && !isArray(value))
+    throw typeError(who, `${name} to be a Float32Array or an array of numbers`, value);
+  const given = array ? lengthOf(value) : read(who, name, () => value.length);
+  checkSize(who, name, given, length);
+  const numbers = read(who, name, () => Array.from({ length }, (_, i) => value[i] as unknown));
+  const odd = numbers.findIndex((number) => typeof number !== "number");
+  if (odd >= 0) throw typeError(who, `${name}[${odd}] to be a number`, numbers[odd]);
+  const copy = Float32Array.from(numbers as number[]);
   const wrong = copy.findIndex(
-    (v) =>
-      !Number.isFinite(v) || (least !== undefined && v < least) || (whole && !Number.isInteger(v)) || false,
+    // No number is below undefined.
+    (v) => !(whole ? Number.isInteger : Number.isFinite)(v) || v < least!,
   );
   if (wrong >= 0) {
     const what = `${whole ? "whole" : "finite"} numbers${least === undefined ? "" : ` of at least ${least}`}`;

@@ -1,15 +1,15 @@
 import {
+  checkArray,
   checkLength,
   copyInto,
   type Given,
   given,
-  isFloat32Array,
   isSame,
   lengthOf,
   renewed,
   sizeOf,
 } from "./arrays.js";
-import { readShape, typeError } from "./errors.js";
+import { disposed, readShape } from "./errors.js";
 import { Arena } from "./runtime/arena.js";
 import { type Runtime, runtime } from "./runtime/runtime.js";
 
@@ -25,7 +25,8 @@ export interface Core {
   address: number;
 }
 
-let coreIn: (value: unknown) => Core | undefined;
+/** The core of a Tensor of this package; undefined for anything else. */
+export let coreOf: (value: unknown) => Core | undefined;
 
 /** The last Tensor's shape, for the next if it is the same: calls see at once that such Tensors fit. */
 let last: readonly number[] | undefined;
@@ -36,12 +37,12 @@ const owners = new WeakMap<Float32Array, Tensor>();
 /** A float32 array in the kernels' own memory: layers read and write it in place, without a copy. */
 export class Tensor {
   readonly #runtime: Runtime;
-  readonly #arena: Arena;
+  readonly #arena: Arena<"data">;
   readonly #core: Core;
   #view: Float32Array | undefined;
 
   static {
-    coreIn = (value) =>
+    coreOf = (value) =>
       typeof value === "object" && value !== null && #core in value ? value.#core : undefined;
   }
 
@@ -51,8 +52,7 @@ export class Tensor {
     const held = runtime();
     let from: Given | undefined;
     if (data !== undefined) {
-      if (!isFloat32Array(data)) throw typeError("Tensor", "data to be a Float32Array", data);
-      from = given(data, held.f32);
+      from = given(checkArray("Tensor", "data", data), held.f32);
       checkLength("Tensor", "data", own, from.size);
     }
     this.#runtime = held;
@@ -66,7 +66,7 @@ export class Tensor {
       throw error;
     }
     if (!last || !isSame(own, last)) last = Object.freeze(own);
-    this.#core = { array: undefined, size, offset: -1, shape: last, address: this.#arena.at("data") };
+    this.#core = { array: undefined, size, offset: -1, shape: last, address: this.#arena.slots.data.address };
     if (from) copyInto(this.data, renewed(from, held.f32));
     else this.data.fill(0);
   }
@@ -95,8 +95,7 @@ export class Tensor {
   /** Overwrites the values. @throws TypeError, RangeError unless it is a Float32Array of `size` values */
   set(array: Float32Array): void {
     const { data } = this;
-    if (!isFloat32Array(array)) throw typeError("Tensor", "a Float32Array", array);
-    checkLength("Tensor", "array", this.shape, lengthOf(array));
+    checkLength("Tensor", "array", this.shape, lengthOf(checkArray("Tensor", "array", array)));
     copyInto(data, array);
   }
 
@@ -121,12 +120,9 @@ export class Tensor {
 
 /** The same core, if its Tensor is still in use. @throws TypeError */
 export function live(who: string, core: Core): Core {
-  if (core.address === 0) throw new TypeError(`${who}: expected a Tensor in use, got one that was disposed`);
+  if (core.address === 0) throw disposed(who, "a Tensor");
   return core;
 }
-
-/** The core of a Tensor of this package; undefined for anything else. */
-export const coreOf = (value: unknown): Core | undefined => coreIn(value);
 
 /** A new Tensor of `shape`, filled with `data` or zeros. @throws TypeError, RangeError as its constructor */
 export const tensor = (shape: readonly number[], data?: Float32Array): Tensor => new Tensor(shape, data);

@@ -35,11 +35,11 @@ const extrasOf = (
   { segments, places, count }: Saved,
   pairs: number,
   vectors: Vectors | undefined,
-  residual: number,
+  added: number,
 ): Extras => ({
   gamma: !!vectors?.gamma,
   beta: !!vectors?.beta,
-  residual,
+  added,
   bits: places.bits,
   segments: pairs,
   segmentCount: segments ? segments.pairs.length / 2 : 0,
@@ -67,7 +67,7 @@ export function backward(
   core.checkAlive(who);
   const residualGrad =
     options === undefined ? undefined : readOptions(who, options, { residualGrad: undefined }).residualGrad;
-  const vectors = core.parameters.read(who);
+  const vectors = core.learned.read(who);
   const { gamma, beta } = vectors;
   const held = core.use(who);
   const saved = core.last(who);
@@ -77,7 +77,7 @@ export function backward(
   if (saved.x) live(who, saved.x);
   const from = readSized(who, "dy", dy, shape);
   const into = out === NEW ? undefined : readSized(who, "dx", out, shape);
-  if (residualGrad !== undefined && !saved.residual) {
+  if (residualGrad !== undefined && !saved.added) {
     throw typeError(who, "no residualGrad without a residual", residualGrad);
   }
   if (saved.overwritten && gamma) throw overwritten(who);
@@ -92,12 +92,12 @@ export function backward(
     const to = into ?? readOperand(who, "dx", fresh);
     // Kernels may write dx over dy: an array's gradient needs one place for both.
     const dx = to.address ?? (from.array ? source : scratch.take(4 * to.size));
-    const wanted = saved.residual && (!into || residualGrad !== undefined);
+    const wanted = saved.added && (!into || residualGrad !== undefined);
     if (wanted && residualGrad === undefined) through = newLike(from, shape);
     const other = wanted ? readSized(who, "residualGrad", residualGrad ?? through, shape) : undefined;
     const dresidual = other ? place(scratch, other) : 0;
     const pairs = segments ? placeSegments(held, scratch, segments) : 0;
-    if (held.f32 !== f32) core.parameters.check(who);
+    if (held.f32 !== f32) core.learned.check(who);
     if (from.array) copyIn(held, from, source);
     if (saved.size > 0) {
       if (other && !core.relu) held.f32.copyWithin(dresidual / 4, source / 4, source / 4 + saved.size);
@@ -173,25 +173,23 @@ function addGradient(grad: Float32Array, sums: Float64Array, from: number): void
 }
 
 /** Sets what lies outside of the segments to zero. */
-function clearOthers(held: Runtime, { pairs }: Segments, g: Geometry, address: number): void {
+function clearOthers({ f32 }: Runtime, { pairs }: Segments, g: Geometry, address: number): void {
+  // Channels-last the channels of a position lie together: one run, of so many values a position.
+  const last = g.length === 1;
   const channels = g.groups * g.width;
-  const clear = (from: number, to: number): void => {
-    // Positions [from, to) of each channel; channels-last they lie together.
-    if (g.length === 1) held.f32.fill(0, address / 4 + from * channels, address / 4 + to * channels);
-    while (g.length > 1 && from < to) {
-      const row = Math.floor(from / g.length);
-      const end = Math.min(to, (row + 1) * g.length);
-      for (let c = 0; c < channels; c++) {
-        const run = address / 4 + (row * channels + c - row) * g.length;
-        held.f32.fill(0, run + from, run + end);
-      }
-      from = end;
-    }
-  };
+  const [runs, unit, length] = last ? [1, channels, g.rows * channels] : [channels, 1, g.length];
   let from = 0;
-  for (let i = 0; i < pairs.length; i += 2) {
-    clear(from, pairs[i]!);
-    from = pairs[i + 1]!;
+  for (let i = 0; i <= pairs.length; i += 2) {
+    const gap = unit * (pairs[i] ?? g.rows * g.length);
+    while (from < gap) {
+      const row = Math.floor(from / length);
+      const to = Math.min(gap, (row + 1) * length);
+      for (let c = 0; c < runs; c++) {
+        const run = address / 4 + (row * (runs - 1) + c) * length;
+        f32.fill(0, run + from, run + to);
+      }
+      from = to;
+    }
+    from = unit * pairs[i + 1]!;
   }
-  clear(from, g.rows * g.length);
 }

@@ -1,6 +1,6 @@
 import { type GradientShares, gradientShares, type IdentityGap, identity, identityGap } from "../analysis.js";
 import { checkVector, copyInto } from "../arrays.js";
-import { checkFinite, checkInteger, fix, readOptions, typeError } from "../errors.js";
+import { checkBoolean, checkFinite, checkInteger, checkWord, fix, readOptions } from "../errors.js";
 import { gradientSums } from "./backward.js";
 import type { Minibatch } from "./call.js";
 import { type Activation, coreOf, Layer, useOf } from "./layer.js";
@@ -58,10 +58,7 @@ export class BatchNorm extends Layer<{ residual?: Minibatch; mask?: Uint8Array |
     });
     const layout = readLayout(who, o.layout);
     const momentum = o.momentum === null ? null : checkFinite(who, "momentum", o.momentum, 0, 1);
-    const { trackRunningStats } = o;
-    if (typeof trackRunningStats !== "boolean") {
-      throw typeError(who, "trackRunningStats to be a boolean", trackRunningStats);
-    }
+    const trackRunningStats = checkBoolean(who, "trackRunningStats", o.trackRunningStats);
     const running = new Running(features, momentum, trackRunningStats);
     super(who, features, o, {
       least: 2,
@@ -146,7 +143,7 @@ export class BatchNorm extends Layer<{ residual?: Minibatch; mask?: Uint8Array |
   recoverIdentity(from: StatisticsSource = "batch"): void {
     const who = useOf(this, "recoverIdentity");
     const { mean, variance } = this.#statistics(who, from);
-    const own = coreOf(this).parameters.read(who);
+    const own = coreOf(this).learned.read(who);
     if (!own.gamma || !own.beta) throw new TypeError(`${who}: expected a layer with gamma and beta`);
     const { gamma, beta } = identity(mean, variance, this.eps);
     copyInto(own.gamma.data, gamma);
@@ -157,7 +154,7 @@ export class BatchNorm extends Layer<{ residual?: Minibatch; mask?: Uint8Array |
   identityGap(from: StatisticsSource = "batch"): IdentityGap {
     const who = useOf(this, "identityGap");
     const { mean, variance } = this.#statistics(who, from);
-    const { gamma, beta } = coreOf(this).parameters.read(who);
+    const { gamma, beta } = coreOf(this).learned.read(who);
     return identityGap(gamma?.data ?? null, beta?.data ?? null, mean, variance, this.eps);
   }
 
@@ -185,7 +182,7 @@ export class BatchNorm extends Layer<{ residual?: Minibatch; mask?: Uint8Array |
   /** @internal The same before it is rounded. */
   affine64(who: string): { scale: Float64Array; shift: Float64Array } {
     const { mean, variance } = this.#statistics(who, "running");
-    const { gamma, beta } = coreOf(this).parameters.read(who);
+    const { gamma, beta } = coreOf(this).learned.read(who);
     const { features, eps } = this;
     const scale = Float64Array.from(
       { length: features },
@@ -195,8 +192,7 @@ export class BatchNorm extends Layer<{ residual?: Minibatch; mask?: Uint8Array |
   }
 
   #statistics(who: string, from: unknown): { mean: ArrayLike<number>; variance: ArrayLike<number> } {
-    if (from === "running") return this.#running.copy(who);
-    if (from !== "batch") throw typeError(who, 'statistics "batch" or "running"', from);
+    if (checkWord(who, "statistics", from, "batch", "running") === "running") return this.#running.copy(who);
     const batch = this.#batch(who);
     if (!batch) throw new Error(`${who}: expected a training forward before it`);
     return batch;

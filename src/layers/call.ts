@@ -7,7 +7,6 @@ import {
   isFloat32Array,
   isSame,
   renewed,
-  sizeOf,
 } from "../arrays.js";
 import { describe, rangeError, typeError } from "../errors.js";
 import { type Runtime, runtime } from "../runtime/runtime.js";
@@ -36,10 +35,8 @@ export function readSized(who: string, name: string, value: unknown, shape: read
   const operand = readOperand(who, name, value);
   const own = operand.shape;
   if (own === shape) return operand;
-  if (own ? !isSame(own, shape) : sizeOf(shape) !== operand.size) {
-    checkLength(who, name, shape, operand.size);
-    throw rangeError(who, `${name} of shape ${describe([...shape])}`, own);
-  }
+  if (!own) checkLength(who, name, shape, operand.size);
+  else if (!isSame(own, shape)) throw rangeError(who, `${name} of shape ${describe(shape)}`, own);
   return operand;
 }
 

@@ -1,4 +1,5 @@
 import { isSame } from "../arrays.js";
+import { disposed } from "../errors.js";
 import { type Block, bitBytes, blockAt, blockBytes, type Geometry } from "../passes.js";
 import { Arena } from "../runtime/arena.js";
 import { type Runtime, runtime } from "../runtime/runtime.js";
@@ -32,7 +33,7 @@ export interface Saved {
   overwritten: boolean;
   frozen: boolean;
   count: number;
-  residual: boolean;
+  added: boolean;
   segments: Segments | undefined;
 }
 
@@ -55,13 +56,13 @@ export class LayerCore {
   readonly eps: number;
   readonly relu: boolean;
   readonly family: Family;
-  readonly parameters: Parameters;
+  readonly learned: Parameters;
   training = true;
   saved: Saved | undefined;
   places: Places | undefined;
   #disposed = false;
   #runtime: Runtime | undefined;
-  #arena: Arena | undefined;
+  #arena: Arena<"block" | "kept" | "x" | "bits"> | undefined;
   #cut: { shape: readonly number[]; geometry: Geometry } | undefined;
 
   constructor(who: string, channels: number, eps: number, affine: unknown, relu: boolean, family: Family) {
@@ -70,12 +71,12 @@ export class LayerCore {
     this.eps = eps;
     this.relu = relu;
     this.family = family;
-    this.parameters = new Parameters(who, channels, affine);
+    this.learned = new Parameters(who, channels, affine);
   }
 
   /** @throws TypeError once disposed */
   checkAlive(who: string): void {
-    if (this.#disposed) throw new TypeError(`${who}: expected a layer in use, got one that was disposed`);
+    if (this.#disposed) throw disposed(who, "a layer");
   }
 
   /** What the layer runs in, from its first use on. @throws TypeError once disposed */
@@ -138,17 +139,18 @@ export class LayerCore {
     arena.reserve(sizes, () => {
       if (held.f32 !== before) this.#check(who);
     });
-    const block = blockAt(arena.at("block"), geometry);
-    const kept = arena.at("kept");
+    const { slots } = arena;
+    const block = blockAt(slots.block.address, geometry);
+    const kept = slots.kept.address;
     const frozen = running ? running.blockAt(kept, block) : block;
-    const x = from.array ? arena.at("x") : 0;
-    this.places = { geometry, block, frozen, kept, x, bits: this.relu ? arena.at("bits") : 0 };
+    const x = from.array ? slots.x.address : 0;
+    this.places = { geometry, block, frozen, kept, x, bits: this.relu ? slots.bits.address : 0 };
     return this.places;
   }
 
   /** Whether all that the layer keeps is still there: growth has detached what is a Tensor's view. */
   #check(who: string): void {
-    this.parameters.check(who);
+    this.learned.check(who);
     this.frozen(who);
   }
 

@@ -51,7 +51,7 @@ export function forward(core: LayerCore, who: string, x: unknown, out: unknown, 
   // What may run code of the caller's comes first, so that all that follows stays as it was checked.
   core.checkAlive(who);
   const call = options === undefined ? undefined : readCall(core, who, options, x);
-  const { gamma, beta } = core.parameters.read(who);
+  const { gamma, beta } = core.learned.read(who);
   const held = core.use(who);
   const { family, training } = core;
   const from = readOperand(who, "x", x);
@@ -98,7 +98,7 @@ export function forward(core: LayerCore, who: string, x: unknown, out: unknown, 
       forwardPass(held, geometry, frozen ? APPLY : REDUCE | APPLY, input, y, core.eps, block, {
         gamma: gamma !== null,
         beta: beta !== null,
-        residual: added,
+        added,
         bits: places.bits,
         segments: pairs,
         segmentCount: segments ? segments.pairs.length / 2 : 0,
@@ -116,7 +116,7 @@ export function forward(core: LayerCore, who: string, x: unknown, out: unknown, 
       overwritten: input === y && from.size > 0,
       frozen,
       count,
-      residual: residual !== undefined,
+      added: residual !== undefined,
       segments,
     };
     return into ? (out as Minibatch) : fresh!;

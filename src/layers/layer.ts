@@ -1,5 +1,5 @@
 import { clear, copyInto, copyOf } from "../arrays.js";
-import { checkFinite, fix, typeError } from "../errors.js";
+import { checkFinite, checkWord, fix } from "../errors.js";
 import { type Entry, readState, type StateDict } from "../state.js";
 import type { Tensor } from "../tensor.js";
 import { backward } from "./backward.js";
@@ -14,7 +14,8 @@ export type Activation = "none" | "relu";
 /** A shape, or options with one; the shape may be left out where the length or the Tensor says it all. */
 export type CallOptions<O extends object = object> = readonly number[] | ({ shape?: readonly number[] } & O);
 
-let coreIn: (layer: Layer) => LayerCore;
+/** The inside of a layer, for its family. */
+export let coreOf: (layer: Layer) => LayerCore;
 
 /** What all layers share: the two passes, parameters and their state. */
 export abstract class Layer<O extends object = object> {
@@ -28,30 +29,27 @@ export abstract class Layer<O extends object = object> {
   readonly #core: LayerCore;
 
   static {
-    coreIn = (layer) => layer.#core;
+    coreOf = (layer) => layer.#core;
   }
 
   /** @param who the layer as errors call it, for instance `BatchNorm(64)` */
   protected constructor(who: string, channels: number, options: Record<string, unknown>, family: Family) {
-    const { activation, affine } = options;
-    if (activation !== "none" && activation !== "relu") {
-      throw typeError(who, 'activation to be "none" or "relu"', activation);
-    }
+    const activation = checkWord(who, "activation", options.activation, "none", "relu");
     const eps = checkFinite(who, "eps", options.eps, 0);
     fix(this, { who, eps, activation });
-    this.#core = new LayerCore(who, channels, eps, affine, activation === "relu", family);
+    this.#core = new LayerCore(who, channels, eps, options.affine, activation === "relu", family);
   }
 
   /** Learned scale, one value a channel, at first 1; null without. */
   get gamma(): Parameter | null {
     useOf(this, "gamma");
-    return this.#core.parameters.own.gamma;
+    return this.#core.learned.own.gamma;
   }
 
   /** Learned shift, one value a channel, at first 0; null without. */
   get beta(): Parameter | null {
     useOf(this, "beta");
-    return this.#core.parameters.own.beta;
+    return this.#core.learned.own.beta;
   }
 
   /**
@@ -103,7 +101,7 @@ export abstract class Layer<O extends object = object> {
 
   /** Sets the gradients of gamma and beta to zero. */
   zeroGrad(): void {
-    const { gamma, beta } = this.#core.parameters.read(useOf(this, "zeroGrad"));
+    const { gamma, beta } = this.#core.learned.read(useOf(this, "zeroGrad"));
     for (const vectors of [gamma, beta]) if (vectors) clear(vectors.grad);
   }
 
@@ -129,8 +127,8 @@ export abstract class Layer<O extends object = object> {
   /** A copy of the layer's state under PyTorch's names. */
   stateDict(): StateDict {
     const who = useOf(this, "stateDict");
-    const { parameters, family } = this.#core;
-    const { gamma, beta } = parameters.read(who);
+    const { learned, family } = this.#core;
+    const { gamma, beta } = learned.read(who);
     return {
       ...(gamma && { weight: copyOf(gamma.data) }),
       ...(beta && { bias: copyOf(beta.data) }),
@@ -145,15 +143,15 @@ export abstract class Layer<O extends object = object> {
    */
   loadStateDict(dict: Readonly<Record<string, Float32Array | readonly number[]>>): void {
     const who = useOf(this, "loadStateDict");
-    const { parameters, family, channels: length } = this.#core;
-    const { own } = parameters;
+    const { learned, family, channels: length } = this.#core;
+    const { own } = learned;
     const spec: Record<string, Entry> = {
       ...(own.gamma && { weight: { length } }),
       ...(own.beta && { bias: { length } }),
       ...family.running?.spec(),
     };
     const state = readState(who, dict, spec);
-    const { gamma, beta } = parameters.read(who);
+    const { gamma, beta } = learned.read(who);
     this.#core.checkAlive(who);
     family.running?.restore(who, state);
     if (gamma) copyInto(gamma.data, state.weight!);
@@ -171,12 +169,9 @@ export abstract class Layer<O extends object = object> {
   }
 }
 
-/** The inside of a layer, for its family. */
-export const coreOf = (layer: Layer): LayerCore => coreIn(layer);
-
 /** How errors call a use of a layer. @throws TypeError once disposed */
 export function useOf(layer: Layer, name: string): string {
-  const core = coreIn(layer);
+  const core = coreOf(layer);
   const who = `${core.who}.${name}`;
   core.checkAlive(who);
   return who;

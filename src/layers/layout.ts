@@ -1,13 +1,11 @@
 import { sizeOf } from "../arrays.js";
-import { rangeError, typeError } from "../errors.js";
+import { checkWord, rangeError } from "../errors.js";
 
 /** Where the channels lie: `[..., C]` or `[N, C, ...]`. */
 export type Layout = "channels-last" | "channels-first";
 
-export function readLayout(who: string, value: unknown): Layout {
-  if (value === "channels-last" || value === "channels-first") return value;
-  throw typeError(who, 'layout to be "channels-last" or "channels-first"', value);
-}
+export const readLayout = (who: string, value: unknown): Layout =>
+  checkWord(who, "layout", value, "channels-last", "channels-first");
 
 /** The values before and after a minibatch's channel axis. @throws RangeError unless it has `channels` there */
 export function channelAxis(

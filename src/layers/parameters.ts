@@ -1,5 +1,5 @@
 import { checkVector, lengthOf } from "../arrays.js";
-import { readOptions, typeError } from "../errors.js";
+import { checkBoolean, readOptions } from "../errors.js";
 
 /** A learned vector and the gradient that backward adds to. Both may be replaced by arrays of the same length. */
 export interface Parameter {
@@ -23,11 +23,10 @@ function readAffine(who: string, affine: unknown): { gamma: unknown; beta: unkno
     typeof affine === "boolean"
       ? { gamma: affine, beta: affine }
       : readOptions(`${who}: affine`, affine, { gamma: true, beta: true });
-  for (const part of Object.values(parts)) {
-    if (typeof part !== "boolean")
-      throw typeError(who, "affine to be a boolean or { gamma, beta } of booleans", part);
-  }
-  return parts;
+  return {
+    gamma: checkBoolean(who, "affine, or its gamma,", parts.gamma),
+    beta: checkBoolean(who, "affine, or its beta,", parts.beta),
+  };
 }
 
 /** A layer's gamma and beta: the caller's to change, and read anew by every call. */

@@ -1,4 +1,4 @@
-import { readOptions, typeError } from "../errors.js";
+import { checkBoolean, readOptions } from "../errors.js";
 import type { Activation } from "./layer.js";
 import { PerExample } from "./layer-norm.js";
 
@@ -20,8 +20,7 @@ export class RMSNorm extends PerExample {
   /** @param normalizedShape the trailing dimensions, or the last one alone. @throws TypeError, RangeError */
   constructor(normalizedShape: number | readonly number[], options?: RMSNormOptions) {
     const o = readOptions("RMSNorm", options, { eps: 1e-6, affine: true, activation: "none" });
-    if (typeof o.affine !== "boolean")
-      throw typeError("RMSNorm", "affine to be a boolean: it has no beta", o.affine);
-    super("RMSNorm", normalizedShape, true, { ...o, affine: { gamma: o.affine, beta: false } });
+    const gamma = checkBoolean("RMSNorm", "affine", o.affine);
+    super("RMSNorm", normalizedShape, true, { ...o, affine: { gamma, beta: false } });
   }
 }

@@ -1,53 +1,51 @@
 import type { Runtime } from "./runtime.js";
 
+interface Slot {
+  address: number;
+  bytes: number;
+}
+
 /**
  * What one owner (a layer, a Tensor) holds of linear memory, by name. It is freed with `release`, or when the owner
  * is collected.
  */
-export class Arena {
+export class Arena<Name extends string> {
+  /** Those that were reserved. */
+  readonly slots = {} as Record<Name, Slot>;
   readonly #runtime: Runtime;
-  readonly #slots = new Map<string, { address: number; bytes: number }>();
   readonly #free: () => void;
 
   /** `released` runs once, after the memory was given back; like the arena itself it must not reach `owner`. */
   constructor(runtime: Runtime, owner: object, released?: () => void) {
-    const slots = this.#slots;
+    const { slots } = this;
     this.#runtime = runtime;
     this.#free = () => {
-      for (const { address } of slots.values()) runtime.free(address);
-      slots.clear();
+      for (const name in slots) runtime.free(slots[name].address);
       released?.();
     };
     runtime.watch(owner, this.#free);
-  }
-
-  /** The address of a slot that was reserved. */
-  at(name: string): number {
-    return this.#slots.get(name)!.address;
   }
 
   /**
    * Makes every slot named at least as large as asked. One that grows loses its contents; if any cannot be had, or
    * `ready`, which runs before anything is given up, throws, none has changed. @throws RangeError, and what `ready` throws
    */
-  reserve(sizes: Record<string, number>, ready?: () => void): void {
-    const fresh: [string, { address: number; bytes: number }][] = [];
+  reserve(sizes: Record<Name, number>, ready?: () => void): void {
+    const { slots } = this;
+    const fresh: { [name in Name]?: Slot } = {};
     try {
       for (const name in sizes) {
-        const bytes = sizes[name]!;
-        if (bytes > (this.#slots.get(name)?.bytes ?? -1)) {
-          fresh.push([name, { address: this.#runtime.alloc(bytes), bytes }]);
-        }
+        const bytes = sizes[name];
+        if (!(slots[name]?.bytes >= bytes)) fresh[name] = { address: this.#runtime.alloc(bytes), bytes };
       }
       ready?.();
     } catch (error) {
-      for (const [, { address }] of fresh) this.#runtime.free(address);
+      for (const name in fresh) this.#runtime.free(fresh[name]!.address);
       throw error;
     }
-    for (const [name, slot] of fresh) {
-      const old = this.#slots.get(name);
-      if (old) this.#runtime.free(old.address);
-      this.#slots.set(name, slot);
+    for (const name in fresh) {
+      if (slots[name]) this.#runtime.free(slots[name].address);
+      slots[name] = fresh[name]!;
     }
   }
 

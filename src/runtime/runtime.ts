@@ -1,5 +1,5 @@
 import { instantiateSync } from "@assemblyscript/loader";
-import { checkInteger, describe, rangeError, readOptions, typeError } from "../errors.js";
+import { checkInteger, checkWord, describe, rangeError, readOptions, typeError } from "../errors.js";
 import { Allocator } from "./allocator.js";
 import { binary } from "./embedded.js";
 import { ABI, type Kernels } from "./kernels.js";
@@ -59,7 +59,6 @@ export class Runtime {
   f32!: Float32Array;
   f64!: Float64Array;
   u32!: Uint32Array;
-  u8!: Uint8Array;
   readonly #memory: WebAssembly.Memory;
   readonly #maxPages: number;
   readonly #allocator: Allocator;
@@ -137,7 +136,6 @@ export class Runtime {
     this.f32 = new Float32Array(buffer);
     this.f64 = new Float64Array(buffer);
     this.u32 = new Uint32Array(buffer);
-    this.u8 = new Uint8Array(buffer);
   }
 }
 
@@ -217,15 +215,14 @@ async function read(given: unknown): Promise<unknown> {
  * @throws Error if called twice or after the first use; TypeError or RangeError for a wrong option
  */
 export async function init(options: InitOptions = {}): Promise<void> {
-  const { wasm, variant, threads, maxMemory } = readOptions("init", options, {
+  const { wasm, threads, maxMemory, ...o } = readOptions("init", options, {
     wasm: undefined,
     variant: undefined,
     threads: 1,
     maxMemory: MOST_PAGES * PAGE,
   });
-  if (variant !== undefined && variant !== "simd" && variant !== "relaxed-simd") {
-    throw typeError("init", 'variant to be "simd" or "relaxed-simd"', variant);
-  }
+  const variant =
+    o.variant === undefined ? undefined : checkWord("init", "variant", o.variant, "simd", "relaxed-simd");
   checkInteger("init", "threads", threads, 1, 1);
   const bytes = checkInteger("init", "maxMemory", maxMemory, PAGE, MOST_PAGES * PAGE);
   if (begun) throw new Error("init: expected one call, got a second");
