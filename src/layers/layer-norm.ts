@@ -30,12 +30,9 @@ export abstract class PerExample extends Layer {
   ) {
     const shape =
       typeof normalizedShape === "number"
-        ? [checkInteger(name, "normalizedShape", normalizedShape, 1, 2 ** 28)]
+        ? [checkInteger(name, "normalizedShape", normalizedShape)]
         : readShape(name, normalizedShape);
-    if (sizeOf(shape) === 0) throw rangeError(name, "normalizedShape without a 0", shape);
-    if (sizeOf(shape) > 2 ** 28)
-      throw rangeError(name, `normalizedShape of at most ${2 ** 28} values`, shape);
-    const length = sizeOf(shape);
+    const length = checkInteger(name, "the product of normalizedShape", sizeOf(shape), 1, 2 ** 28);
     super(`${name}(${describe(shape)})`, length, options, {
       least: 1,
       cut: (who, whole) => {

@@ -11,7 +11,7 @@ interface Slot {
  */
 export class Arena<Name extends string> {
   /** Those that were reserved. */
-  readonly slots = {} as Record<Name, Slot>;
+  readonly slots: Record<Name, Slot> = Object.create(null);
   readonly #runtime: Runtime;
   readonly #free: () => void;
 
@@ -32,9 +32,9 @@ export class Arena<Name extends string> {
    */
   reserve(sizes: Record<Name, number>, ready?: () => void): void {
     const { slots } = this;
-    const fresh: { [name in Name]?: Slot } = {};
+    const fresh: { [name in Name]?: Slot } = Object.create(null);
     try {
-      for (const name in sizes) {
+      for (const name of Object.keys(sizes) as Name[]) {
         const bytes = sizes[name];
         if (!(slots[name]?.bytes >= bytes)) fresh[name] = { address: this.#runtime.alloc(bytes), bytes };
       }
