@@ -167,6 +167,18 @@ function addAllMoments(
   }
 }
 
+/** The same for one vector of columns, of `x * scale - pivot`. */
+function addLanes(
+  x: usize, rows: usize, stride: usize, lanes: usize, segments: usize, segmentCount: usize, pivot: v128, scale: v128, sums: usize,
+): void {
+  if (!segments) momentsLanes(x, rows, stride, lanes, pivot, scale, sums);
+  for (; segmentCount > 0; segmentCount--) {
+    const from = load<usize>(segments);
+    momentsLanes(x + from * stride, load<usize>(segments, 4) - from, stride, lanes, pivot, scale, sums);
+    segments += 8;
+  }
+}
+
 /** Where column `c` has its dot products' size. */
 function sizeOf(sums: usize, c: usize): usize {
   return sums + (c >> 4) * SUMS_BYTES + SIZES + ((c & 15) << 2);
@@ -229,12 +241,7 @@ function finishMoments(
     memory.fill(head + 64, 0, 160);
     const about = v128.load(head);
     const scales = v128.load(head, 16);
-    if (!segments) momentsLanes(x, rows, stride, lanes, about, scales, head + 64);
-    for (let i: usize = 0; i < segmentCount; i++) {
-      const from = load<usize>(segments + (i << 3));
-      const to = load<usize>(segments + (i << 3), 4);
-      momentsLanes(x + from * stride, to - from, stride, lanes, about, scales, head + 64);
-    }
+    addLanes(x, rows, stride, lanes, segments, segmentCount, about, scales, head + 64);
     for (let lane: usize = 0; lane < 4; lane++) {
       if (!(open & (1 << u32(lane)))) continue;
       const scale = f64(load<f32>(head + (lane << 2), 16));
@@ -506,35 +513,45 @@ function refineDots(
 
 /**
  * Where dy's few large values fall on x near the mean, the mean's own error, up to a fifth of a unit of sigma, is many
- * units of `sum(dy * xhat)`: those columns' means are taken once more, in float64 throughout, and their sums corrected.
+ * units of `sum(dy * xhat)`, and likewise where another channel of the group makes its spread: those groups' means are
+ * taken once more, in float64 throughout, and their sums corrected.
  */
 function sharpenDots(
-  x: usize, rows: usize, stride: usize, lanes: usize, segments: usize, segmentCount: usize, count: f64, record: usize,
-  plane: usize, sums: usize, sizes: usize, mean: usize, rstd: usize, head: usize,
+  x: usize, rows: usize, stride: usize, columns: usize, width: usize, segments: usize, segmentCount: usize, count: f64,
+  records: usize, plane: usize, sums: usize, mean: usize, rstd: usize, head: usize,
 ): void {
-  let open: u32 = 0;
-  for (let lane: usize = 0; lane < min<usize>(lanes, 4); lane++) {
-    const scale = f64(load<f32>(record + GRADIENT.SCALE * plane + (lane << 2)));
-    const size = f64(load<f32>(sizes + (lane << 2))) * (load<f64>(rstd + (lane << 3)) / scale);
-    if (abs(load<f64>(sums + (lane << 3))) > 4 * size) open |= 1 << u32(lane);
-  }
-  if (!open) return;
-  memory.fill(head + 64, 0, 160);
-  const mu = v128.load(record + GRADIENT.MU * plane);
-  const scales = v128.load(record + GRADIENT.SCALE * plane);
-  if (!segments) momentsLanes(x, rows, stride, lanes, mu, scales, head + 64);
-  for (; segmentCount > 0; segmentCount--) {
-    const from = load<usize>(segments);
-    momentsLanes(x + from * stride, load<usize>(segments, 4) - from, stride, lanes, mu, scales, head + 64);
-    segments += 8;
-  }
-  for (let lane: usize = 0; lane < 4; lane++) {
-    if (!(open & (1 << u32(lane)))) continue;
-    const scale = f64(load<f32>(record + GRADIENT.SCALE * plane + (lane << 2)));
-    const muLow = load<f64>(mean + (lane << 3)) * scale - f64(load<f32>(record + GRADIENT.MU * plane + (lane << 2)));
-    const off = load<f64>(head + 64 + (lane << 3)) / count - muLow;
-    const sum = load<f64>(sums + (lane << 3), 128) - off * load<f64>(sums + (lane << 3));
-    if (abs(sum) < Infinity) store<f64>(sums + (lane << 3), sum, 128);
+  let walked = columns;
+  for (let first: usize = 0; first < columns; first += width) {
+    const record = records + (first << 2);
+    const scale = f64(load<f32>(record + GRADIENT.SCALE * plane));
+    const unit = 4 * load<f64>(rstd + (first << 3)) / scale;
+    let open = false;
+    for (let c = first; c < first + width; c++) {
+      if (abs(load<f64>(sumOf(sums, c))) > unit * f64(load<f32>(sizeOf(sums, c)))) open = true;
+    }
+    if (!open) continue;
+    let total: f64 = 0;
+    for (let c = first; c < first + width; c++) {
+      // A vector's sums may serve several groups.
+      const vector = c & ~3;
+      if (vector != walked) {
+        walked = vector;
+        memory.fill(head + 64, 0, 160);
+        addLanes(
+          x + (vector << 2), rows, stride, columns - vector, segments, segmentCount,
+          v128.load(records + (vector << 2) + GRADIENT.MU * plane),
+          v128.load(records + (vector << 2) + GRADIENT.SCALE * plane), head + 64,
+        );
+      }
+      total += load<f64>(head + 64 + ((c & 3) << 3));
+    }
+    const muLow = load<f64>(mean + (first << 3)) * scale - f64(load<f32>(record + GRADIENT.MU * plane));
+    const off = total / count - muLow;
+    for (let c = first; c < first + width; c++) {
+      const at = sumOf(sums, c);
+      const sum = load<f64>(at, 128) - off * load<f64>(at);
+      if (abs(sum) < Infinity) store<f64>(at, sum, 128);
+    }
   }
 }
 
@@ -689,24 +706,25 @@ export function columnsBackward(
         addDots(x + at, dy + at, rest, realStride, real, records, plane, careful, sums, 0, 0);
       }
       if (k > 1) foldCopies(sums, real, k);
+      let settled = true;
       for (let c: usize = 0; c < own; c += 4) {
         const record = records + (c << 2);
         const at = sumOf(sums, c);
-        const sizes = sizeOf(sums, c);
         const from = c << 2;
-        if (!settledDots(rows, record, plane, at, sizes, r + (c << 3))) {
-          refineDots(
-            x + from, dy + from, rows, realStride, own - c, segments, segmentCount, record, plane, at,
-            bits ? bits + (c >> 2) : 0, bitStride, work,
-          );
-          if ((steps & OWN) && width == 1) {
-            sharpenDots(
-              x + from, rows, realStride, own - c, segments, segmentCount, count, record, plane, at, sizes,
-              m + (c << 3), r + (c << 3), work,
-            );
-          }
-        }
-        finishDots(record, plane, at, m + (c << 3), r + (c << 3), dgamma + (c << 3), dbeta + (c << 3));
+        if (settledDots(rows, record, plane, at, sizeOf(sums, c), r + (c << 3))) continue;
+        settled = false;
+        refineDots(
+          x + from, dy + from, rows, realStride, own - c, segments, segmentCount, record, plane, at,
+          bits ? bits + (c >> 2) : 0, bitStride, work,
+        );
+      }
+      if (!settled && (steps & OWN)) {
+        sharpenDots(x, rows, realStride, own, width, segments, segmentCount, count, records, plane, sums, m, r, work);
+      }
+      for (let c: usize = 0; c < own; c += 4) {
+        finishDots(
+          records + (c << 2), plane, sumOf(sums, c), m + (c << 3), r + (c << 3), dgamma + (c << 3), dbeta + (c << 3),
+        );
       }
       groupDots(own, width, sums, gamma, sum1, sum2);
     }
