@@ -75,27 +75,29 @@ export function momentsRun(x: usize, length: usize, pivot: f32, scale: f32, sums
   store<f64>(sums, load<f64>(sums, 8) + f64x2.extract_lane(squares, 0) + f64x2.extract_lane(squares, 1), 8);
 }
 
-/** `y = epilogue((x - mu) * a + b)` for whole steps. */
-// @ts-ignore: decorator
-@inline function affine(
-  more: bool, x: usize, y: usize, steps: usize, record: usize, residual: usize, bits: usize,
+/** `y = epilogue((x - mu) * a + b)`. */
+export function affineRun(
+  careful: bool, x: usize, y: usize, length: usize, record: usize, residual: usize, bits: usize,
 ): void {
+  const zero = f32x4.splat(0);
   const mu = v128.load32_splat(record, AFFINE.MU * 16);
   const a = v128.load32_splat(record, AFFINE.A * 16);
   const b = v128.load32_splat(record, AFFINE.B * 16);
+  let steps: usize = careful ? 0 : length / STEP;
+  length -= steps * STEP;
   for (; steps > 0; steps--) {
     let y0 = madd(f32x4.sub(v128.load(x), mu), a, b);
     let y1 = madd(f32x4.sub(v128.load(x, 16), mu), a, b);
     let y2 = madd(f32x4.sub(v128.load(x, 32), mu), a, b);
     let y3 = madd(f32x4.sub(v128.load(x, 48), mu), a, b);
-    if (more && residual) {
+    if (residual) {
       y0 = f32x4.add(y0, v128.load(residual));
       y1 = f32x4.add(y1, v128.load(residual, 16));
       y2 = f32x4.add(y2, v128.load(residual, 32));
       y3 = f32x4.add(y3, v128.load(residual, 48));
       residual += 4 * STEP;
     }
-    if (more && bits) {
+    if (bits) {
       store<u32>(bits, passBits(y0) | (passBits(y1) << 8) | (passBits(y2) << 16) | (passBits(y3) << 24));
       y0 = relu(y0);
       y1 = relu(y1);
@@ -110,27 +112,6 @@ export function momentsRun(x: usize, length: usize, pivot: f32, scale: f32, sums
     x += 4 * STEP;
     y += 4 * STEP;
   }
-}
-
-export function affineRun(
-  careful: bool, x: usize, y: usize, length: usize, record: usize, residual: usize, bits: usize,
-): void {
-  const steps: usize = careful ? 0 : length / STEP;
-  if (steps) {
-    if (residual | bits) affine(true, x, y, steps, record, residual, bits);
-    else affine(false, x, y, steps, record, 0, 0);
-    const done = steps * STEP;
-    length -= done;
-    if (length == 0) return;
-    x += done << 2;
-    y += done << 2;
-    if (residual) residual += done << 2;
-    if (bits) bits += done >> 2;
-  }
-  const zero = f32x4.splat(0);
-  const mu = v128.load32_splat(record, AFFINE.MU * 16);
-  const a = v128.load32_splat(record, AFFINE.A * 16);
-  const b = v128.load32_splat(record, AFFINE.B * 16);
   const muLow = v128.load32_splat(record, AFFINE.MU_LOW * 16);
   const scale = v128.load32_splat(record, AFFINE.SCALE * 16);
   const out = v128.load32_splat(record, AFFINE.OUT * 16);
