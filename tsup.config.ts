@@ -28,8 +28,7 @@ const safetensors = "src/safetensors.ts";
 /**
  * The loader without what managed objects need: accessors for them, closures about the exports, which are called bare,
  * the imports abort, trace and seed, which the kernels do not have, and a polyfill of what all engines with SIMD have.
- * That is 2 kB gzipped of the 24 that the entry
- * may have.
+ * That is 2 kB gzipped of the 24 that the entry may have.
  */
 const leanLoader: NonNullable<Options["esbuildPlugins"]>[number] = {
   name: "lean-loader",
@@ -56,7 +55,7 @@ const leanLoader: NonNullable<Options["esbuildPlugins"]>[number] = {
  * bundle the package must keep them, and 0.3 kB with them.
  */
 const internal =
-  /^(added|address|affine64|after|alloc|array|batches|before|bits|block|blockAt|blocks|bytes|channels|check|checkAlive|cut|dySquared|dyXhat|extent|extras|f32|f64|family|fits|flags|free|frozen|geometry|held|inner|kept|kernels|kind|known|learned|least|local|offset|outer|overwritten|own|owner|pairs|perElement|places|previous|read|recut|release|relu|reserve|rows|rstd|running|saved|scratch|seen|segmentCount|segments|serves|shapeOf|skipped|slots|sum1|sum2|take|u32|unwatch|used|variance|watch|whole|width|work)$/;
+  /^(added|address|affine64|after|alloc|array|batches|before|bits|block|blockAt|blocks|bytes|channels|check|checkAlive|copy|cut|dySquared|dyXhat|extent|extras|f32|f64|family|fits|flags|free|frozen|geometry|held|inner|kept|kernels|kind|known|last|learned|least|local|none|offset|outer|overwritten|own|owner|pairs|perElement|place|places|previous|read|recut|release|relu|reserve|restore|rows|rstd|running|saved|scratch|seen|segmentCount|segments|serves|shapeOf|skipped|slots|spec|state|sum1|sum2|sums|take|track|u32|unwatch|use|used|variance|watch|whole|width|work)$/;
 
 const esm: Options = {
   entry,

@@ -57,7 +57,7 @@ export function groupMoments(
   let m: f64 = 0;
   let v: f64 = 0;
   for (let attempt = 0; attempt < 4; attempt++) {
-    memory.fill(sums, 0, 16);
+    v128.store(sums, f32x4.splat(0));
     const about = f32(pivot * scale);
     if (!segments) {
       for (let row: usize = 0; row < rows; row++) {
@@ -74,14 +74,21 @@ export function groupMoments(
         sums,
       );
     }
+    // A product with 1 / count would not be exact where all values are the same.
     m = load<f64>(sums) / count;
-    const q = load<f64>(sums, 8) / count;
+    let q = load<f64>(sums, 8) / count;
     const s = m - f64(about);
     v = rms ? q : max<f64>(q - s * s, 0);
-    m = rms ? 0 : m / scale;
-    const next = scale == 1 ? scaleOfMoments(q, v, pivot, eps) : scale;
-    v = v / scale / scale;
-    if (next == scale && (rms || isNear(q / scale / scale, v) || !(q < Infinity))) break;
+    if (rms) m = 0;
+    let next = scale;
+    // Divisions by 1 would be felt in short rows.
+    if (scale == 1) next = scaleOfMoments(q, v, pivot, eps);
+    else {
+      m /= scale;
+      v = v / scale / scale;
+      q = q / scale / scale;
+    }
+    if (next == scale && (rms || isNear(q, v) || !(q < Infinity))) break;
     scale = next;
     pivot = abs(m) < Infinity ? m : 0;
   }

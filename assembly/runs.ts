@@ -154,7 +154,7 @@ export function runsBackward(
           let sumDyD: f64 = 0;
           // Once, and again with dy scaled if the sums left the range.
           do {
-            memory.fill(sums, 0, 16);
+            v128.store(sums, f32x4.splat(0));
             const slow = careful || dyScale != 1;
             const xScale: f32 = dyScale < 1 ? LESS : 1;
             if (segments) {

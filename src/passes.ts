@@ -41,13 +41,13 @@ export interface Block {
 /** Room for the next multiple of 16 values and 16 more: kernels write whole vectors. */
 const room = (n: number): number => 16 * Math.ceil(n / 16) + 16;
 
-/** Scratch of the rows walk: a tile's records. */
-const RUN_WORK = 1024;
+/** Scratch of the rows walk: a tile's records, and eight bytes a position. */
+const RUN_WORK = 2560;
 
 /** Bytes of the block for a geometry. */
 export function blockBytes({ kernels }: Runtime, g: Geometry): number {
   // A layer's shapes may change walks; its block, and the statistics there, must not move then.
-  const work = g.perElement ? RUN_WORK : kernels.columnsWork(parametersOf(g));
+  const work = g.perElement ? RUN_WORK + 8 * room(g.length) : kernels.columnsWork(parametersOf(g));
   return 40 * room(statisticsOf(g)) + 24 * room(parametersOf(g)) + work;
 }
 
@@ -96,8 +96,16 @@ export interface Extras {
   count: number;
 }
 
+/** Where gamma lies, or 0 for none; the rows walk always takes one. */
+function gammaAt({ f32 }: Runtime, { perElement, length }: Geometry, b: Block, e: Extras): number {
+  if (e.gamma) return b.gamma;
+  if (!perElement) return 0;
+  f32.fill(1, b.gamma / 4, b.gamma / 4 + length);
+  return b.gamma;
+}
+
 export function forwardPass(
-  { kernels }: Runtime,
+  held: Runtime,
   g: Geometry,
   steps: number,
   x: number,
@@ -107,7 +115,8 @@ export function forwardPass(
   e: Extras,
 ): void {
   const { mean, variance, rstd, work } = b;
-  const gamma = e.gamma ? b.gamma : 0;
+  const { kernels } = held;
+  const gamma = gammaAt(held, g, b, e);
   const beta = e.beta ? b.beta : 0;
   const { outer, rows, groups, width, length } = g;
   const { segments, segmentCount, count, added, bits } = e;
@@ -117,9 +126,9 @@ export function forwardPass(
   else kernels.columnsForward(steps, x, y, outer, rows, groups, width, segments, segmentCount, count, mean, variance, rstd, eps, gamma, beta, added, bits, work);
 }
 
-/** REDUCE starts dgamma and dbeta from zero. */
+/** REDUCE starts dgamma and dbeta from zero. dx may lie over dy. */
 export function backwardPass(
-  { kernels, f64 }: Runtime,
+  held: Runtime,
   g: Geometry,
   steps: number,
   x: number,
@@ -128,9 +137,16 @@ export function backwardPass(
   b: Block,
   e: Extras,
 ): void {
-  if (steps & REDUCE) f64.fill(0, b.dgamma / 8, b.gamma / 8);
+  if (g.perElement && dx === dy && steps & REDUCE && steps & APPLY) {
+    // One pass over rows may read dy again after it wrote dx.
+    backwardPass(held, g, steps & ~APPLY, x, dy, dx, b, e);
+    backwardPass(held, g, steps & ~REDUCE, x, dy, dx, b, e);
+    return;
+  }
+  if (steps & REDUCE) held.f64.fill(0, b.dgamma / 8, b.gamma / 8);
   const { mean, rstd, sum1, sum2, dgamma, dbeta, work } = b;
-  const gamma = e.gamma ? b.gamma : 0;
+  const { kernels } = held;
+  const gamma = gammaAt(held, g, b, e);
   const { outer, rows, groups, width, length } = g;
   const { segments, segmentCount, count, added, bits } = e;
   // biome-ignore format: a line for each walk

@@ -90,8 +90,9 @@ export function backward(
     const source = place(scratch, from);
     if (!into) fresh = newLike(from, shape);
     const to = into ?? readOperand(who, "dx", fresh);
-    // Kernels may write dx over dy: an array's gradient needs one place for both.
-    const dx = to.address ?? (from.array ? source : scratch.take(4 * to.size));
+    // Kernels may write dx over dy, so that an array's gradient needs one place for both; rows take two passes then.
+    const both = from.array && !geometry.perElement;
+    const dx = to.address ?? (both ? source : scratch.take(4 * to.size));
     const wanted = saved.added && (!into || residualGrad !== undefined);
     if (wanted && residualGrad === undefined) through = newLike(from, shape);
     const other = wanted ? readSized(who, "residualGrad", residualGrad ?? through, shape) : undefined;
