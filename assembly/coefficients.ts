@@ -108,56 +108,75 @@ export function rstdOf(variance: usize, rstd: usize, n: usize, eps: f64): void {
   }
 }
 
+/** Notes at `careful`, a byte for every sixteen groups, whether four of them are. */
+// @ts-ignore: decorator
+@inline function mark(careful: usize, c: usize, flag: bool): void {
+  const at = careful + (c >> 4);
+  store<u8>(at, c & 15 ? load<u8>(at) | u8(flag) : u8(flag));
+}
+
 /**
- * Fills the AFFINE record of four groups from their means and rstd (float64) and gamma and beta (float32, or 0 for
- * none); true where it is careful.
+ * Fills the AFFINE records of `n` groups from their means and rstd (float64) and gamma and beta (float32, or 0 for
+ * none); `careful` has a byte for every sixteen, whether any of them is.
  */
-export function affineOf(record: usize, plane: usize, mean: usize, rstd: usize, gamma: usize, beta: usize): bool {
-  const mean0 = v128.load(mean);
-  const mean1 = v128.load(mean, 16);
-  const rstd0 = v128.load(rstd);
-  const rstd1 = v128.load(rstd, 16);
-  const g = gamma ? v128.load(gamma) : f32x4.splat(1);
-  const b = beta ? v128.load(beta) : f32x4.splat(0);
-  const mu = demote(mean0, mean1);
-  const muLow = demote(f64x2.sub(mean0, low(mu)), f64x2.sub(mean1, high(mu)));
-  const a = demote(f64x2.mul(rstd0, low(g)), f64x2.mul(rstd1, high(g)));
-  // Rounding b - muLow * a costs half a unit of |b|, at most one of |gamma|; leaving muLow out costs its own size.
-  const fold = f32x4.le(f32x4.abs(b), f32x4.mul(f32x4.splat(2), f32x4.abs(g)));
-  const drop = f32x4.le(f32x4.mul(f32x4.abs(muLow), demote(rstd0, rstd1)), f32x4.splat(5.9604644775390625e-8));
-  const settled = v128.or(fold, drop);
-  // Where muLow is 0, b stays as it is: a may be infinite.
-  const folded = v128.bitselect(f32x4.sub(b, f32x4.mul(muLow, a)), b, v128.andnot(fold, f32x4.eq(muLow, f32x4.splat(0))));
-  v128.store(record + AFFINE.MU * plane, mu);
-  v128.store(record + AFFINE.A * plane, a);
-  v128.store(record + AFFINE.B * plane, folded);
-  v128.store(record + AFFINE.MU_LOW * plane, v128.andnot(muLow, settled));
-  v128.store(record + AFFINE.SCALE * plane, f32x4.splat(1));
-  v128.store(record + AFFINE.OUT * plane, f32x4.splat(1));
-  let careful = !i32x4.all_true(settled);
+export function affineOf(
+  record: usize, plane: usize, mean: usize, rstd: usize, gamma: usize, beta: usize, n: usize, careful: usize,
+): void {
+  const one = f32x4.splat(1);
   const large = f64x2.splat(LARGE);
   const small = f64x2.splat(SMALL);
-  const calm = v128.and(
-    v128.and(inside(rstd0, small, large), inside(rstd1, small, large)),
-    v128.and(
-      v128.and(inside(f64x2.abs(f64x2.mul(rstd0, low(g))), small, large), inside(f64x2.abs(f64x2.mul(rstd1, high(g))), small, large)),
+  for (let c: usize = 0; c < n; c += 4) {
+    const mean0 = v128.load(mean);
+    const mean1 = v128.load(mean, 16);
+    const rstd0 = v128.load(rstd);
+    const rstd1 = v128.load(rstd, 16);
+    const g = gamma ? v128.load(gamma) : one;
+    const b = beta ? v128.load(beta) : f32x4.splat(0);
+    const mu = demote(mean0, mean1);
+    const muLow = demote(f64x2.sub(mean0, low(mu)), f64x2.sub(mean1, high(mu)));
+    const a0 = f64x2.mul(rstd0, low(g));
+    const a1 = f64x2.mul(rstd1, high(g));
+    const a = demote(a0, a1);
+    // Rounding b - muLow * a costs half a unit of |b|, at most one of |gamma|; leaving muLow out costs its own size.
+    const fold = f32x4.le(f32x4.abs(b), f32x4.mul(f32x4.splat(2), f32x4.abs(g)));
+    const drop = f32x4.le(f32x4.mul(f32x4.abs(muLow), demote(rstd0, rstd1)), f32x4.splat(5.9604644775390625e-8));
+    const settled = v128.or(fold, drop);
+    // Where muLow is 0, b stays as it is: a may be infinite.
+    const folded = v128.bitselect(f32x4.sub(b, f32x4.mul(muLow, a)), b, v128.andnot(fold, f32x4.eq(muLow, f32x4.splat(0))));
+    v128.store(record + AFFINE.MU * plane, mu);
+    v128.store(record + AFFINE.A * plane, a);
+    v128.store(record + AFFINE.B * plane, folded);
+    v128.store(record + AFFINE.MU_LOW * plane, v128.andnot(muLow, settled));
+    v128.store(record + AFFINE.SCALE * plane, one);
+    v128.store(record + AFFINE.OUT * plane, one);
+    let flag = !i32x4.all_true(settled);
+    const calm = v128.and(
+      v128.and(inside(rstd0, small, large), inside(rstd1, small, large)),
       v128.and(
-        f32x4.lt(f32x4.abs(mu), f32x4.splat(f32(LARGE))),
-        f32x4.lt(f32x4.max(f32x4.abs(g), f32x4.abs(b)), f32x4.splat(f32(LARGE))),
+        v128.and(inside(f64x2.abs(a0), small, large), inside(f64x2.abs(a1), small, large)),
+        v128.and(
+          f32x4.lt(f32x4.abs(mu), f32x4.splat(f32(LARGE))),
+          f32x4.lt(f32x4.max(f32x4.abs(g), f32x4.abs(b)), f32x4.splat(f32(LARGE))),
+        ),
       ),
-    ),
-  );
-  if (!i32x4.all_true(calm)) {
-    for (let lane: usize = 0; lane < 4; lane++) {
-      if (
-        wideAffine(
-          record, plane, lane, load<f64>(mean + (lane << 3)), load<f64>(rstd + (lane << 3)),
-          gamma ? f64(load<f32>(gamma + (lane << 2))) : 1, beta ? f64(load<f32>(beta + (lane << 2))) : 0,
-        )
-      ) careful = true;
+    );
+    if (!i32x4.all_true(calm)) {
+      for (let lane: usize = 0; lane < 4; lane++) {
+        if (
+          wideAffine(
+            record, plane, lane, load<f64>(mean + (lane << 3)), load<f64>(rstd + (lane << 3)),
+            gamma ? f64(load<f32>(gamma + (lane << 2))) : 1, beta ? f64(load<f32>(beta + (lane << 2))) : 0,
+          )
+        ) flag = true;
+      }
     }
+    mark(careful, c, flag);
+    record += 16;
+    mean += 32;
+    rstd += 32;
+    if (gamma) gamma += 16;
+    if (beta) beta += 16;
   }
-  return careful;
 }
 
 // @ts-ignore: decorator
@@ -185,29 +204,33 @@ function wideAffine(record: usize, plane: usize, lane: usize, mean: f64, rstd: f
   return true;
 }
 
-/** Fills MU and the scales of a GRADIENT record, all that the dot products need; true where it is careful. */
-export function dotsOf(record: usize, plane: usize, mean: usize, rstd: usize): bool {
-  const mean0 = v128.load(mean);
-  const mean1 = v128.load(mean, 16);
+/** Fills MU and the scales of `n` GRADIENT records, all that the dot products need; `careful` as for `affineOf`. */
+export function dotsOf(record: usize, plane: usize, mean: usize, rstd: usize, n: usize, careful: usize): void {
   const one = f32x4.splat(1);
-  v128.store(record + GRADIENT.MU * plane, demote(mean0, mean1));
-  v128.store(record + GRADIENT.SCALE * plane, one);
-  v128.store(record + GRADIENT.DY_SCALE * plane, one);
-  v128.store(record + GRADIENT.OUT * plane, one);
   const flat = f64x2.splat(FLAT);
   const steep = f64x2.splat(STEEP);
-  if (i32x4.all_true(v128.and(inside(v128.load(rstd), flat, steep), inside(v128.load(rstd, 16), flat, steep)))) return false;
-  let careful = false;
-  for (let lane: usize = 0; lane < 4; lane++) {
-    const m = load<f64>(mean + (lane << 3));
-    const scale = scaleOf(m, load<f64>(rstd + (lane << 3)));
-    if (scale != 1) {
-      set(record + GRADIENT.SCALE * plane, lane, scale);
-      set(record + GRADIENT.MU * plane, lane, m * scale);
-      careful = true;
+  for (let c: usize = 0; c < n; c += 4) {
+    v128.store(record + GRADIENT.MU * plane, demote(v128.load(mean), v128.load(mean, 16)));
+    v128.store(record + GRADIENT.SCALE * plane, one);
+    v128.store(record + GRADIENT.DY_SCALE * plane, one);
+    v128.store(record + GRADIENT.OUT * plane, one);
+    let flag = false;
+    if (!i32x4.all_true(v128.and(inside(v128.load(rstd), flat, steep), inside(v128.load(rstd, 16), flat, steep)))) {
+      for (let lane: usize = 0; lane < 4; lane++) {
+        const m = load<f64>(mean + (lane << 3));
+        const scale = scaleOf(m, load<f64>(rstd + (lane << 3)));
+        if (scale != 1) {
+          set(record + GRADIENT.SCALE * plane, lane, scale);
+          set(record + GRADIENT.MU * plane, lane, m * scale);
+          flag = true;
+        }
+      }
     }
+    mark(careful, c, flag);
+    record += 16;
+    mean += 32;
+    rstd += 32;
   }
-  return careful;
 }
 
 /** `sum(dy * xhat)` from a lane's raw sums: `sum(dy)` and `sum(dy * (x * scale - mu))`, both without dy's scale. */
@@ -218,60 +241,62 @@ export function dotXhat(record: usize, plane: usize, lane: usize, mean: f64, rst
 }
 
 /**
- * Completes the GRADIENT record of four groups after `dotsOf`: `dx = rstd * (gamma * dy - sum1 / n - xhat * sum2 / n)`
+ * Completes `n` GRADIENT records after `dotsOf`: `dx = rstd * (gamma * dy - sum1 / count - xhat * sum2 / count)`
  * with the sums (float64) of `gamma * dy` and `gamma * dy * xhat`; with `frozen` statistics, `rstd * gamma * dy`.
- * True where it is careful.
+ * `careful` as for `affineOf`.
  */
 export function gradientOf(
   record: usize, plane: usize, mean: usize, rstd: usize, gamma: usize, sum1: usize, sum2: usize, count: f64, frozen: bool,
-): bool {
-  let careful = false;
-  // A single value is its own mean: nothing of its gradient is left, to the last bit.
-  if (count == 1 && !frozen) {
-    for (let field = GRADIENT.P; field <= GRADIENT.R; field++) v128.store(record + field * plane, f32x4.splat(0));
-    return false;
-  }
+  n: usize, careful: usize,
+): void {
+  const single = count == 1 && !frozen;
   const inverse = -1 / count;
-  for (let pair: usize = 0; pair < 2; pair++) {
-    const at = pair << 4;
-    const r = v128.load(rstd + at);
-    const g = gamma ? f64x2.promote_low_f32x4(v128.load64_zero(gamma + (pair << 3))) : f64x2.splat(1);
-    const mu = f64x2.promote_low_f32x4(v128.load64_zero(record + GRADIENT.MU * plane + (pair << 3)));
-    const p = f64x2.mul(r, g);
+  const flat = f64x2.splat(FLAT);
+  const steep = f64x2.splat(STEEP);
+  for (let c: usize = 0; c < n; c += 2) {
+    const r = v128.load(rstd);
+    const g = gamma ? f64x2.promote_low_f32x4(v128.load64_zero(gamma)) : f64x2.splat(1);
+    const mu = f64x2.promote_low_f32x4(v128.load64_zero(record + GRADIENT.MU * plane));
+    let p = f64x2.mul(r, g);
     let shift = f64x2.splat(0);
     let slope = f64x2.splat(0);
     if (!frozen) {
-      const n = f64x2.splat(inverse);
-      shift = f64x2.mul(n, v128.load(sum1 + at));
-      slope = f64x2.mul(n, v128.load(sum2 + at));
+      shift = f64x2.mul(f64x2.splat(inverse), v128.load(sum1));
+      slope = f64x2.mul(f64x2.splat(inverse), v128.load(sum2));
     }
-    const q = f64x2.mul(f64x2.mul(r, r), slope);
-    const muLow = f64x2.sub(v128.load(mean + at), mu);
-    const to = pair << 3;
-    v128.store64_lane(record + GRADIENT.P * plane + to, f32x4.demote_f64x2_zero(p), 0);
-    v128.store64_lane(record + GRADIENT.Q * plane + to, f32x4.demote_f64x2_zero(q), 0);
-    v128.store64_lane(
-      record + GRADIENT.R * plane + to, f32x4.demote_f64x2_zero(f64x2.sub(f64x2.mul(r, shift), f64x2.mul(q, muLow))), 0,
-    );
-    const ap = f64x2.abs(p);
+    let q = f64x2.mul(f64x2.mul(r, r), slope);
+    const muLow = f64x2.sub(v128.load(mean), mu);
+    let level = f64x2.sub(f64x2.mul(r, shift), f64x2.mul(q, muLow));
     const size = f64x2.max(f64x2.abs(shift), f64x2.abs(slope));
     const calm = v128.and(
-      v128.and(inside(r, f64x2.splat(FLAT), f64x2.splat(STEEP)), inside(ap, f64x2.splat(SMALL), f64x2.splat(LARGE))),
+      v128.and(inside(r, flat, steep), inside(f64x2.abs(p), f64x2.splat(SMALL), f64x2.splat(LARGE))),
       v128.or(inside(size, f64x2.splat(FAINT), f64x2.splat(LOUD)), f64x2.eq(size, f64x2.splat(0))),
     );
-    if (!i64x2.all_true(calm)) {
-      for (let lane: usize = pair << 1; lane < (pair << 1) + 2; lane++) {
+    // A single value is its own mean: nothing of its gradient is left, to the last bit.
+    if (single) p = q = level = f64x2.splat(0);
+    v128.store64_lane(record + GRADIENT.P * plane, f32x4.demote_f64x2_zero(p), 0);
+    v128.store64_lane(record + GRADIENT.Q * plane, f32x4.demote_f64x2_zero(q), 0);
+    v128.store64_lane(record + GRADIENT.R * plane, f32x4.demote_f64x2_zero(level), 0);
+    let flag = false;
+    if (!single && !i64x2.all_true(calm)) {
+      for (let lane: usize = 0; lane < 2; lane++) {
         if (
           wideGradient(
             record, plane, lane, load<f64>(mean + (lane << 3)), load<f64>(rstd + (lane << 3)),
             gamma ? f64(load<f32>(gamma + (lane << 2))) : 1,
             frozen ? 0 : inverse * load<f64>(sum1 + (lane << 3)), frozen ? 0 : inverse * load<f64>(sum2 + (lane << 3)),
           )
-        ) careful = true;
+        ) flag = true;
       }
     }
+    mark(careful, c, flag);
+    record += 8;
+    mean += 16;
+    rstd += 16;
+    sum1 += 16;
+    sum2 += 16;
+    if (gamma) gamma += 8;
   }
-  return careful;
 }
 
 /** What brings a gradient of mean size `size` into range. */

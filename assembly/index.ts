@@ -11,7 +11,9 @@ export function heapBase(): usize {
   return __heap_base;
 }
 
-export { columnsBackward, columnsForward, columnsWork } from "./columns";
+export { columnsBackward } from "./columns/backward";
+export { columnsForward } from "./columns/forward";
+export { columnsWork } from "./columns/layout";
 export { runsForward, runsBackward } from "./runs";
 export { rowsForward, rowsBackward } from "./rows";
 export { promote, updateRunning } from "./running";

@@ -95,12 +95,11 @@ export function runsForward(
       for (let c: usize = 0; c < width; c++) {
         const channel = (g * width + c) << 2;
         if (!(c & 3)) {
-          store<u32>(
-            work + CAREFUL,
-            affineOf(work, PLANE, work + MEAN, work + RSTD, gamma ? gamma + channel : 0, beta ? beta + channel : 0),
+          affineOf(
+            work, PLANE, work + MEAN, work + RSTD, gamma ? gamma + channel : 0, beta ? beta + channel : 0, 4, work + CAREFUL,
           );
         }
-        const careful = load<u32>(work + CAREFUL) != 0;
+        const careful = load<u8>(work + CAREFUL) != 0;
         for (let row = rows; row > 0; row--) {
           const from = ((row - 1) * stride + at + c * length) << 2;
           affineRun(
@@ -141,7 +140,8 @@ export function runsBackward(
       const r = load<f64>(rstd + (g << 3));
       fourfold(work + MEAN, m);
       fourfold(work + RSTD, r);
-      let careful = dotsOf(work, PLANE, work + MEAN, work + RSTD);
+      dotsOf(work, PLANE, work + MEAN, work + RSTD, 4, work + CAREFUL);
+      let careful = load<u8>(work + CAREFUL) != 0;
       if (steps & REDUCE) {
         let s1: f64 = 0;
         let s2: f64 = 0;
@@ -203,10 +203,12 @@ export function runsBackward(
       for (let c: usize = 0; c < width; c++) {
         const channel = g * width + c;
         if (!(c & 3)) {
-          dotsOf(work, PLANE, work + MEAN, work + RSTD);
-          careful = gradientOf(
+          dotsOf(work, PLANE, work + MEAN, work + RSTD, 4, work + CAREFUL);
+          gradientOf(
             work, PLANE, work + MEAN, work + RSTD, gamma ? gamma + (channel << 2) : 0, work + SUM1, work + SUM2, count, frozen,
+            4, work + CAREFUL,
           );
+          careful = load<u8>(work + CAREFUL) != 0;
         }
         for (let row = rows; row > 0; row--) {
           const from = ((row - 1) * stride + channel * length) << 2;

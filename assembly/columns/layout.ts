@@ -1,0 +1,158 @@
+/**
+ * Normalization down the columns of [outer, rows, groups * width]: a statistic for each of `groups` groups of `width`
+ * adjacent columns, gamma and beta for each column. Batch norm is outer = 1, width = 1; instance norm channels-last
+ * has an outer for each example; group norm channels-last a width of channels / groups.
+ *
+ *   wide: k = 1                          narrow: k rows side by side make a row of whole strips
+ *   ┌──────────────────────────┐         ┌───────────────────────────────┐
+ *   │ row 0                    │         │ row 0 │ row 1 │ …   │ row k-1 │  rows / k
+ *   │ row 1                    │         │ row k │  …                    │
+ *   └──────────────────────────┘         └───────┴───────────────────────┘  + rows % k, by lanes
+ *
+ * Arrays with a value for each group or column have room for the next multiple of 16 values; what lies there is free
+ * to change. `segments` is 0, or pairs of row numbers [from, to) that alone take part in the statistics.
+ */
+import { SIZES, STRIP, SUMS_BYTES, TILE } from "../kernel/columns";
+import { FAR } from "../far";
+
+/** Narrower rows are laid side by side. */
+// @ts-ignore: decorator
+@inline const NARROW: usize = 64;
+
+// @ts-ignore: decorator
+@inline export function padded(columns: usize): usize {
+  return (columns + (STRIP - 1)) & ~(STRIP - 1);
+}
+
+/** How many rows lie side by side; one where `unlike` (segments, bits) gives rows a meaning of their own. */
+export function sideBySide(rows: usize, columns: usize, unlike: usize): usize {
+  if (unlike != 0 || columns >= NARROW || (columns & (STRIP - 1)) == 0) return 1;
+  let k: usize = 16;
+  for (let odd = columns; (odd & 1) == 0; odd >>= 1) k >>= 1;
+  return rows >= 2 * k ? k : 1;
+}
+
+/** Bytes of scratch that a pass over `columns` columns needs. */
+export function columnsWork(columns: usize): usize {
+  return HEAD + padded(columns >= NARROW ? columns : NARROW * 16) * 112;
+}
+
+/** The scratch: a head for one vector's second look, then arrays with room for `columns` columns. */
+// @ts-ignore: decorator
+@inline const HEAD: usize = 256;
+// @ts-ignore: decorator
+@inline export function pivotsAt(work: usize): usize {
+  return work + HEAD;
+}
+// @ts-ignore: decorator
+@inline export function sumsAt(work: usize, columns: usize): usize {
+  return work + HEAD + (columns << 2);
+}
+// @ts-ignore: decorator
+@inline export function recordsAt(work: usize, columns: usize): usize {
+  return work + HEAD + columns * 24;
+}
+// @ts-ignore: decorator
+@inline export function carefulAt(work: usize, columns: usize): usize {
+  return work + HEAD + columns * 52;
+}
+// @ts-ignore: decorator
+@inline export function stagedAt(work: usize, columns: usize, array: usize): usize {
+  return work + HEAD + columns * (56 + (array << 3));
+}
+
+/** Where column `c` has its first sum; the second lies 128 bytes on. */
+// @ts-ignore: decorator
+@inline export function sumOf(sums: usize, c: usize): usize {
+  return sums + (c >> 4) * SUMS_BYTES + ((c & 15) << 3);
+}
+
+/** Where column `c` has its dot products' size. */
+export function sizeOf(sums: usize, c: usize): usize {
+  return sums + (c >> 4) * SUMS_BYTES + SIZES + ((c & 15) << 2);
+}
+
+/** Adds the sums of the k copies of each column. */
+export function foldCopies(sums: usize, columns: usize, k: usize): void {
+  for (let c: usize = 0; c < columns; c++) {
+    const to = sumOf(sums, c);
+    let first: f64 = 0;
+    let second: f64 = 0;
+    let size: f32 = 0;
+    for (let i: usize = 0; i < k; i++) {
+      const from = sumOf(sums, c + i * columns);
+      first += load<f64>(from);
+      second += load<f64>(from, 128);
+      size += load<f32>(sizeOf(sums, c + i * columns));
+    }
+    store<f64>(to, first);
+    store<f64>(to, second, 128);
+    store<f32>(sizeOf(sums, c), size);
+  }
+}
+
+/** `k` copies, side by side, of a value for each group, repeated for each of its `width` columns. */
+export function spread(from: usize, groups: usize, width: usize, k: usize, to: usize): void {
+  for (; k > 0; k--) {
+    for (let g: usize = 0; g < groups; g++) {
+      const value = load<f64>(from + (g << 3));
+      for (let c: usize = 0; c < width; c++) {
+        store<f64>(to, value);
+        to += 8;
+      }
+    }
+  }
+}
+
+/** `k` copies, side by side, of `columns` float32. */
+export function repeat(from: usize, columns: usize, k: usize, to: usize): void {
+  for (; k > 0; k--) {
+    memory.copy(to, from, columns << 2);
+    to += columns << 2;
+  }
+}
+
+/** How many strips from `strip` on share its carefulness. */
+export function alike(careful: usize, strip: usize, strips: usize): usize {
+  const flag = load<u8>(careful + strip);
+  let end = strip + 1;
+  while (end < strips && load<u8>(careful + end) == flag) end++;
+  return end - strip;
+}
+
+/** Bytes of the rows of a tile, as far as it stays in the second-level cache with its dy. */
+// @ts-ignore: decorator
+@inline const TILE_BYTES: usize = 128 << 10;
+
+/** Rows of a tile of sums: as many as float32 bears. */
+export function tileOf(stride: usize): usize {
+  return stride * TILE > TILE_BYTES ? TILE / 2 : TILE;
+}
+
+/** Bytes that a chunk of rows of a second pass has at least. */
+// @ts-ignore: decorator
+@inline const CHUNK: usize = 2 << 20;
+
+/**
+ * Rows, a power of two, that a second pass takes in order: from the last such chunk back, as what was read last is the
+ * likeliest to be cached; single rows in reverse would leave the prefetch idle (32768 x 256: 8 times slower), and chunks of
+ * 256 kB cost it a tenth (4096 x 1024, affine pass: 0.96 ms, 0.88).
+ */
+export function chunkOf(stride: usize): usize {
+  let chunk: usize = 16;
+  while (chunk * stride < CHUNK) chunk <<= 1;
+  return chunk;
+}
+
+/**
+ * Rows that are written side by side, coefficients loaded once: eight, or four where rows share their place in the
+ * first-level cache. Far arrays are taken in the order of their addresses, whose prefetch is worth more than the loads
+ * of coefficients saved (32768 x 256: 2.1 ms for one row at a time, 8.3 for four, 7.3 for eight that were read along
+ * before; 4096 x 1024: 1.1, 1.5; 32768 x 64: 0.43 for two, 0.65 for one, 0.54 for eight), as long as a row's coefficients
+ * and values fit the first-level cache: up to `longest` bytes of a row.
+ */
+export function sideOf(rows: usize, stride: usize, longest: usize): usize {
+  if (stride > longest) return 4;
+  if (rows * stride >= FAR) return stride > 512 ? 1 : 512 / stride;
+  return (stride & 4095) == 0 ? 4 : 8;
+}
