@@ -16,4 +16,3 @@ export { columnsForward } from "./columns/forward";
 export { columnsWork } from "./columns/layout";
 export { runsForward, runsBackward } from "./runs";
 export { rowsForward, rowsBackward } from "./rows";
-export { promote, updateRunning } from "./running";

@@ -69,7 +69,7 @@ export const renewed = ({ array, size, offset }: Given, linear: Float32Array): F
   offset < 0 || lengthOf(array) === size ? array : linear.subarray(offset / 4, offset / 4 + size);
 
 /** Copies `from` into `to`, whatever a subclass has made of `set`; one that is detached holds nothing to copy. */
-export function copyInto(to: Float32Array, from: Float32Array, offset = 0): void {
+export function copyInto(to: Float32Array | Float64Array, from: Float32Array, offset = 0): void {
   if (lengthOf(from) > 0) setAll.call(to, from, offset);
 }
 

@@ -91,9 +91,16 @@ if (process.env.CHECKED) {
   test("a kernel that is sent past the end of its array is stopped", async () => {
     await load();
     const held = (await import("../src/runtime/runtime.js")).runtime();
-    const from = held.alloc(4 * 5);
-    const to = held.alloc(8 * 6);
-    expect(() => held.kernels.promote(from, to, 5)).not.toThrow();
-    expect(() => held.kernels.promote(from, to, 6)).toThrow(`4 bytes at ${from + 20}`);
+    const x = held.alloc(4 * 5);
+    const [mean, variance, rstd, work] = [8, 8, 8, 4096].map((bytes) => held.alloc(bytes)) as [
+      number,
+      number,
+      number,
+      number,
+    ];
+    const meanSquare = (length: number) =>
+      held.kernels.rowsForward(1, 1, x, 0, 1, length, mean, variance, rstd, 0, 0, 0, 0, work);
+    expect(() => meanSquare(5)).not.toThrow();
+    expect(() => meanSquare(6)).toThrow(`4 bytes at ${x + 20}`);
   });
 }

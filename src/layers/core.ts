@@ -41,9 +41,8 @@ export interface Saved {
 export interface Places {
   geometry: Geometry;
   block: Block;
-  /** The block with the running statistics, which begin at `kept`, in place of the minibatch's. */
+  /** The block with the running statistics in place of the minibatch's. */
   frozen: Block;
-  kept: number;
   /** The copy of an array; 0 as long as there was none. */
   x: number;
   bits: number;
@@ -141,10 +140,9 @@ export class LayerCore {
     });
     const { slots } = arena;
     const block = blockAt(slots.block.address, geometry);
-    const kept = slots.kept.address;
-    const frozen = running ? running.blockAt(kept, block) : block;
+    const frozen = running ? running.blockAt(slots.kept.address, block) : block;
     const x = from.array ? slots.x.address : 0;
-    this.places = { geometry, block, frozen, kept, x, bits: this.relu ? slots.bits.address : 0 };
+    this.places = { geometry, block, frozen, x, bits: this.relu ? slots.bits.address : 0 };
     return this.places;
   }
 

@@ -94,7 +94,7 @@ export function forward(core: LayerCore, who: string, x: unknown, out: unknown, 
     if (residual?.array) copyIn(held, residual, added);
     if (gamma) copyInto(held.f32, gamma.data, block.gamma / 4);
     if (beta) copyInto(held.f32, beta.data, block.beta / 4);
-    if (frozen) running!.place(held, places.kept, block);
+    if (frozen) running!.place(held, block);
     if (from.size > 0) {
       forwardPass(held, geometry, frozen ? APPLY : REDUCE | APPLY, input, y, core.eps, block, {
         gamma: gamma !== null,
@@ -106,7 +106,7 @@ export function forward(core: LayerCore, who: string, x: unknown, out: unknown, 
         count,
       });
       if (to.array) copyOut(held, to, y);
-      if (running && training && !frozen) running.track(held, places.kept, block, count);
+      if (running && training && !frozen) running.track(held, block, count);
     }
     core.saved = {
       places,

@@ -1,4 +1,4 @@
-import { checkSize, copyFrom, copyInto, copyOf, lengthOf } from "../arrays.js";
+import { checkSize, copyInto, copyOf, lengthOf } from "../arrays.js";
 import type { Block } from "../passes.js";
 import type { Runtime } from "../runtime/runtime.js";
 import type { Entry, StateDict } from "../state.js";
@@ -23,20 +23,20 @@ export class Running {
     this.#tracks = tracks;
   }
 
-  /** Bytes of linear memory: mean and variance as float32, then mean, variance and rstd as float64. */
-  get bytes(): number {
-    return 8 * this.#part;
+  /** The float64 values of one vector in linear memory. */
+  get #room(): number {
+    return this.#channels + 16;
   }
 
-  /** The bytes of one of the float32 vectors. */
-  get #part(): number {
-    return 4 * (this.#channels + 16);
+  /** Bytes of linear memory: mean, variance and rstd in float64, for evaluation. */
+  get bytes(): number {
+    return 24 * this.#room;
   }
 
   /** The block with these statistics, which lie at `address`, in place of a minibatch's. */
   blockAt(address: number, block: Block): Block {
-    const part = this.#part;
-    return { ...block, mean: address + 2 * part, variance: address + 4 * part, rstd: address + 6 * part };
+    const part = 8 * this.#room;
+    return { ...block, mean: address, variance: address + part, rstd: address + 2 * part };
   }
 
   check(who: string): void {
@@ -56,35 +56,33 @@ export class Running {
     return new TypeError(`${who}: expected running statistics, got trackRunningStats: false`);
   }
 
-  #load(held: Runtime, address: number): void {
-    copyInto(held.f32, this.mean, address / 4);
-    copyInto(held.f32, this.variance, (address + this.#part) / 4);
-  }
-
   /** Brings the statistics to their block, for an evaluation. */
-  place(held: Runtime, address: number, block: Block): void {
-    this.#load(held, address);
-    held.kernels.promote(address, block.mean, this.#channels);
-    held.kernels.promote(address + this.#part, block.variance, this.#channels);
+  place({ f64 }: Runtime, { mean, variance }: Block): void {
+    copyInto(f64, this.mean, mean / 8);
+    copyInto(f64, this.variance, variance / 8);
   }
 
-  /** Takes a training minibatch's statistics in. */
-  track(held: Runtime, address: number, { mean, variance }: Block, count: number): void {
+  /**
+   * Takes a training minibatch's statistics in: `running = (1 - momentum) * running + momentum * batch`, the variance
+   * unbiased. A channel whose statistics are not finite, or do not fit float32, keeps its own.
+   */
+  track({ f64 }: Runtime, block: Block, count: number): void {
     this.seen = true;
     if (!this.#tracks) return;
-    this.#load(held, address);
     this.batches++;
-    this.skipped += held.kernels.updateRunning(
-      mean,
-      variance,
-      this.#channels,
-      this.#momentum ?? 1 / this.batches,
-      count / (count - 1),
-      address,
-      address + this.#part,
-    );
-    copyFrom(held.f32, address / 4, this.mean);
-    copyFrom(held.f32, (address + this.#part) / 4, this.variance);
+    const { mean, variance } = this;
+    const momentum = this.#momentum ?? 1 / this.batches;
+    const rest = 1 - momentum;
+    const unbiased = count / (count - 1);
+    const length = this.#channels;
+    for (let i = 0, m = block.mean / 8, v = block.variance / 8; i < length; i++, m++, v++) {
+      const newMean = Math.fround(rest * mean[i]! + momentum * f64[m]!);
+      const newVariance = Math.fround(rest * variance[i]! + momentum * (f64[v]! * unbiased));
+      if (f64[v]! < Infinity && Math.abs(newMean) < Infinity && newVariance < Infinity) {
+        mean[i] = newMean;
+        variance[i] = newVariance;
+      } else this.skipped++;
+    }
   }
 
   /** A copy. @throws TypeError without them, RangeError if they are unfit */

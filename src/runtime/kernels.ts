@@ -57,13 +57,6 @@ export interface Kernels {
       ...[sum1: number, sum2: number, dgamma: number, dbeta: number, bits: number, work: number],
     ]
   ): void;
-  promote(from: number, to: number, n: number): void;
-  updateRunning(
-    ...args: [
-      ...[mean: number, variance: number, n: number, momentum: number, correction: number],
-      ...[runningMean: number, runningVar: number],
-    ]
-  ): number;
 }
 
 /** The value of the module's `ABI` that this facade speaks. */
@@ -78,10 +71,8 @@ export const EXPORTS: readonly string[] = [
   "columnsWork",
   "heapBase",
   "memory",
-  "promote",
   "rowsBackward",
   "rowsForward",
   "runsBackward",
   "runsForward",
-  "updateRunning",
 ];
