@@ -12,11 +12,12 @@ import {
   plain,
   type Subject,
   seeded,
+  statisticsOf,
   subjectsOfEveryFamily,
   tailShapes,
   variants,
 } from "./cases.js";
-import { compare, expectHolds } from "./contract.js";
+import { compare, expectForward, expectHolds } from "./contract.js";
 import { gradientFor, judge } from "./judge.js";
 import * as reference from "./reference.js";
 import { naming, refusal } from "./refusal.js";
@@ -92,6 +93,27 @@ describe.each(variants)("epilogues, %s", (variant) => {
       const residual = normals(geometryOf(subject).size, 77, 2);
       judge(library, { ...trial(subject), residual, mode });
       judge(library, { ...trial({ ...subject, activation: "relu" }), residual, mode });
+    }
+  });
+
+  test("a residual that takes beta away again, and one that is infinite", () => {
+    for (const subject of largerSubjects) {
+      const geometry = geometryOf(subject);
+      const x = fill(plain, geometry);
+      const layer = build(library, subject) as InstanceType<Library["BatchNorm"]>;
+      const gamma = layer.gamma!.data.fill(0.01);
+      const beta = layer.beta!.data.fill(100.3);
+      const residual = normals(x.length, 77, 0.01, -100.3);
+      residual[5] = Infinity;
+      residual[6] = -Infinity;
+      const y = layer.forward(x, { shape: [...subject.shape], residual });
+      const want = reference.forward(x, geometry, statisticsOf(subject, x, geometry), {
+        gamma,
+        beta,
+        residual,
+      });
+      expectForward(y, want, geometry, gamma, label(subject));
+      layer.dispose();
     }
   });
 

@@ -14,7 +14,7 @@
  * one vector of 1 to 4 columns and any number of rows, which also takes power-of-two scales for columns whose squares or
  * products would leave float32's range. The two give a column the same y and dx to the bit.
  */
-import { addTo, high, keep, loadLanes, low, madd, passBits, relu, storeLanes } from "../simd/lanes";
+import { addTo, high, keep, loadLanes, low, madd, maddTo, passBits, relu, storeLanes } from "../simd/lanes";
 import { AFFINE, GRADIENT } from "../coefficients";
 
 /** Columns of a strip, bytes of a strip's row, bytes of its sums: 16 and 16 float64, then 16 float32 of sizes. */
@@ -165,17 +165,15 @@ export function momentsLanes(
     let add = residual;
     let bit = bits;
     for (let row = rows; row > 0; row--) {
-      let y0 = madd(f32x4.sub(v128.load(from), m0), a0, b0);
-      let y1 = madd(f32x4.sub(v128.load(from, 16), m1), a1, b1);
-      let y2 = madd(f32x4.sub(v128.load(from, 32), m2), a2, b2);
-      let y3 = madd(f32x4.sub(v128.load(from, 48), m3), a3, b3);
-      if (more && residual) {
-        y0 = f32x4.add(y0, v128.load(add));
-        y1 = f32x4.add(y1, v128.load(add, 16));
-        y2 = f32x4.add(y2, v128.load(add, 32));
-        y3 = f32x4.add(y3, v128.load(add, 48));
-        add += stride;
-      }
+      let y0 = f32x4.sub(v128.load(from), m0);
+      y0 = more && residual ? maddTo(y0, a0, b0, v128.load(add)) : madd(y0, a0, b0);
+      let y1 = f32x4.sub(v128.load(from, 16), m1);
+      y1 = more && residual ? maddTo(y1, a1, b1, v128.load(add, 16)) : madd(y1, a1, b1);
+      let y2 = f32x4.sub(v128.load(from, 32), m2);
+      y2 = more && residual ? maddTo(y2, a2, b2, v128.load(add, 32)) : madd(y2, a2, b2);
+      let y3 = f32x4.sub(v128.load(from, 48), m3);
+      y3 = more && residual ? maddTo(y3, a3, b3, v128.load(add, 48)) : madd(y3, a3, b3);
+      if (more && residual) add += stride;
       if (more && bits) {
         store<u32>(bit, passBits(y0) | (passBits(y1) << 8) | (passBits(y2) << 16) | (passBits(y3) << 24));
         y0 = relu(y0);
@@ -224,7 +222,8 @@ export function affineLanes(
     const d = f32x4.sub(f32x4.sub(f32x4.mul(loadLanes(x, lanes), scale), mu), muLow);
     let v = f32x4.mul(madd(d, a, b), out);
     if (residual) {
-      v = f32x4.add(v, loadLanes(residual, lanes));
+      const r = loadLanes(residual, lanes);
+      v = v128.bitselect(maddTo(d, a, b, r), f32x4.add(v, r), f32x4.eq(out, f32x4.splat(1)));
       residual += stride;
     }
     if (bits) {

@@ -8,7 +8,7 @@
  * are those of coefficients.ts, of which one lane is used: `record` points at that lane.
  */
 import { AFFINE, GRADIENT } from "../coefficients";
-import { high, keep, loadTail, low, madd, passBits, relu, storeTail, sum } from "../simd/lanes";
+import { high, keep, loadTail, low, madd, maddTo, passBits, relu, storeTail, sum } from "../simd/lanes";
 
 /** Values of a step, and the steps whose sums stay in float32. */
 // @ts-ignore: decorator
@@ -86,16 +86,25 @@ export function affineRun(
   let steps: usize = careful ? 0 : length / STEP;
   length -= steps * STEP;
   for (; steps > 0; steps--) {
-    let y0 = madd(f32x4.sub(v128.load(x), mu), a, b);
-    let y1 = madd(f32x4.sub(v128.load(x, 16), mu), a, b);
-    let y2 = madd(f32x4.sub(v128.load(x, 32), mu), a, b);
-    let y3 = madd(f32x4.sub(v128.load(x, 48), mu), a, b);
+    const d0 = f32x4.sub(v128.load(x), mu);
+    const d1 = f32x4.sub(v128.load(x, 16), mu);
+    const d2 = f32x4.sub(v128.load(x, 32), mu);
+    const d3 = f32x4.sub(v128.load(x, 48), mu);
+    let y0: v128;
+    let y1: v128;
+    let y2: v128;
+    let y3: v128;
     if (residual) {
-      y0 = f32x4.add(y0, v128.load(residual));
-      y1 = f32x4.add(y1, v128.load(residual, 16));
-      y2 = f32x4.add(y2, v128.load(residual, 32));
-      y3 = f32x4.add(y3, v128.load(residual, 48));
+      y0 = maddTo(d0, a, b, v128.load(residual));
+      y1 = maddTo(d1, a, b, v128.load(residual, 16));
+      y2 = maddTo(d2, a, b, v128.load(residual, 32));
+      y3 = maddTo(d3, a, b, v128.load(residual, 48));
       residual += 4 * STEP;
+    } else {
+      y0 = madd(d0, a, b);
+      y1 = madd(d1, a, b);
+      y2 = madd(d2, a, b);
+      y3 = madd(d3, a, b);
     }
     if (bits) {
       store<u32>(bits, passBits(y0) | (passBits(y1) << 8) | (passBits(y2) << 16) | (passBits(y3) << 24));
@@ -120,7 +129,8 @@ export function affineRun(
     const d = f32x4.sub(f32x4.sub(f32x4.mul(loadTail(x, n), scale), mu), muLow);
     let v = f32x4.mul(madd(d, a, b), out);
     if (residual) {
-      v = f32x4.add(v, loadTail(residual, n));
+      const r = loadTail(residual, n);
+      v = v128.bitselect(maddTo(d, a, b, r), f32x4.add(v, r), f32x4.eq(out, f32x4.splat(1)));
       residual += 16;
     }
     if (bits) {

@@ -14,6 +14,19 @@
   return f32x4.add(f32x4.mul(a, b), c);
 }
 
+/**
+ * `d * a + b + r` without a rounding of `b + r` that would be felt where they cancel: what their sum loses (Knuth 1969) goes to
+ * the product.
+ */
+// @ts-ignore: decorator
+@inline export function maddTo(d: v128, a: v128, b: v128, r: v128): v128 {
+  const s = f32x4.add(b, r);
+  const t = f32x4.sub(s, b);
+  const lost = f32x4.add(f32x4.sub(b, f32x4.sub(s, t)), f32x4.sub(r, t));
+  // Where s is not finite, nothing is known to be lost.
+  return f32x4.add(s, madd(d, a, v128.and(lost, f32x4.eq(lost, lost))));
+}
+
 /** The first `n` (1 to 4) floats at `at`, zero beyond. Reads nothing beyond. */
 // @ts-ignore: decorator
 @inline export function loadTail(at: usize, n: usize): v128 {
