@@ -27,7 +27,8 @@ const safetensors = "src/safetensors.ts";
 
 /**
  * The loader without what managed objects need: accessors for them, closures about the exports, which are called bare,
- * the imports abort, trace and seed, which the kernels do not have, and a polyfill of what all engines with SIMD have.
+ * the imports abort, trace and seed, which the kernels do not have, the compilation of bytes, as it is given a module, and a
+ * polyfill of what all engines with SIMD have.
  * That is 2 kB gzipped of the 24 that the entry may have.
  */
 const leanLoader: NonNullable<Options["esbuildPlugins"]>[number] = {
@@ -38,6 +39,7 @@ const leanLoader: NonNullable<Options["esbuildPlugins"]>[number] = {
       [/postInstantiate\(extended, instance\)/g, "instance.exports"],
       [/const utf16 = new TextDecoder.*?\n/, ""],
       [/Object\.hasOwn = .*?\n};?\n/s, ""],
+      [/isModule\(source\) \? source : new WebAssembly\.Module\(source\)/, "source"],
     ];
     build.onLoad({ filter: /assemblyscript[\\/]loader[\\/]index\.js$/ }, ({ path }) => {
       let contents = readFileSync(path, "utf8");

@@ -13,6 +13,5 @@ export function heapBase(): usize {
 
 export { columnsBackward } from "./columns/backward";
 export { columnsForward } from "./columns/forward";
-export { columnsWork } from "./columns/layout";
 export { runsForward, runsBackward } from "./runs";
 export { rowsForward, rowsBackward } from "./rows";

@@ -117,7 +117,7 @@ export function moments(x: Float32Array, shape: readonly number[], options: Axes
   const n = statisticsOf(g);
   if (values.size === 0) return { count, mean: new Float64Array(n), m2: new Float64Array(n) };
   return Scratch.with(held, (scratch) => {
-    const block = blockAt(scratch.take(blockBytes(held, g)), g);
+    const block = blockAt(scratch.take(blockBytes(g)), g);
     const address = place(held, scratch, values);
     forwardPass(held, g, REDUCE | EXACTLY, address, 0, 0, block, none(count));
     const { f64 } = held;
@@ -224,7 +224,7 @@ function finish<T>(
     readMinibatch(who, name, value, extents, held),
   );
   return Scratch.with(held, (scratch) => {
-    const block = blockAt(scratch.take(blockBytes(held, geometry)), geometry);
+    const block = blockAt(scratch.take(blockBytes(geometry)), geometry);
     const addresses = arrays.map((array) => place(held, scratch, array));
     const { f32, f64 } = held;
     const n = mean.length;

@@ -41,14 +41,13 @@ export interface Block {
 /** Room for the next multiple of 16 values and 16 more: kernels write whole vectors. */
 const room = (n: number): number => 16 * Math.ceil(n / 16) + 16;
 
-/** Scratch of the rows walk: a tile's records, and eight bytes a position. */
-const RUN_WORK = 2560;
-
 /** Bytes of the block for a geometry. */
-export function blockBytes({ kernels }: Runtime, g: Geometry): number {
-  // A layer's shapes may change walks; its block, and the statistics there, must not move then.
-  const work = g.perElement ? RUN_WORK + 8 * room(g.length) : kernels.columnsWork(parametersOf(g));
-  return 40 * room(statisticsOf(g)) + 24 * room(parametersOf(g)) + work;
+export function blockBytes(g: Geometry): number {
+  const n = parametersOf(g);
+  // Scratch is a head and so much for each position of a row, or for each column, where narrow ones lie side by side; a
+  // layer's shapes may change from runs to columns, and its block, with the statistics in it, must not move then.
+  const work = g.perElement ? 2560 + 8 * room(n) : 256 + 112 * room(n < 64 ? 1024 : n);
+  return 40 * room(statisticsOf(g)) + 24 * room(n) + work;
 }
 
 /** The block at `address`. */

@@ -1,13 +1,13 @@
 /** The forward pass down columns; layout.ts has how they are walked. */
 import { affineOf, rstdOf } from "../coefficients";
 import { FAR, readAlong } from "../far";
-import { affineLanes, affineStrips, momentsLanes, momentsStrips, STRIP } from "../kernel/columns";
+import { affineLanes, affineStrips, momentsLanes, momentsStrips, STRIP, TILE } from "../kernel/columns";
 import { DOWN, EPS_RULES, TINY, isNear, scaleOfMoments } from "../moments";
 import { loadLanes } from "../simd/lanes";
 import { APPLY, EXACTLY, REDUCE } from "../steps";
 import {
-  alike, carefulAt, chunkOf, foldCopies, padded, pivotsAt, recordsAt, repeat, sideBySide, sideOf, spread, stagedAt, sumOf,
-  sumsAt, tileOf,
+  alike, carefulAt, CHUNK, foldCopies, padded, pivotsAt, quarterOf, recordsAt, repeat, SHORT, sideBySide, sideOf, spread, stagedAt, sumOf,
+  sumsAt,
 } from "./layout";
 
 /** Up to so many values behind a channel's gradients, means are taken in float64 from the start; see `sharpenDots`. */
@@ -30,25 +30,37 @@ function pivots(x: usize, rows: usize, stride: usize, columns: usize, to: usize)
   }
 }
 
+/** Adds the moments of up to a tile of rows, `stride` bytes apart, to the sums: whole strips first, then what is left. */
+function addTile(
+  x: usize, rows: usize, stride: usize, strips: usize, columns: usize, pivot: usize, sums: usize,
+): void {
+  const grouped = rows & ~3;
+  if (strips) momentsStrips(x, grouped >> 2, stride, strips, pivot, sums);
+  for (let c: usize = grouped == rows ? strips * STRIP : 0; c < columns; c += 4) {
+    const done = c < strips * STRIP ? grouped : 0;
+    momentsLanes(
+      x + done * stride + (c << 2), rows - done, stride, columns - c, v128.load(pivot + (c << 2)), f32x4.splat(1),
+      sumOf(sums, c),
+    );
+  }
+}
+
 /** Adds the moments of `rows` rows of `columns` columns to the sums; `exact` takes their means in float64 throughout. */
 function addMoments(
   exact: bool, x: usize, rows: usize, stride: usize, columns: usize, pivot: usize, sums: usize,
 ): void {
   const strips: usize = exact ? 0 : columns / STRIP;
-  const tile = tileOf(stride);
   const far = rows * stride >= FAR;
+  const quarter = far && strips != 0 && stride < SHORT ? quarterOf(rows) : 0;
+  for (const end = x + quarter * stride; x < end; x += stride) {
+    addTile(x, 4, quarter * stride, strips, columns, pivot, sums);
+  }
+  x += 3 * quarter * stride;
+  rows -= 4 * quarter;
   while (rows > 0) {
-    const n = min(rows, tile);
-    const grouped = n & ~3;
+    const n = min(rows, TILE);
     if (far) readAlong(x, n * stride);
-    if (strips) momentsStrips(x, grouped >> 2, stride, strips, pivot, sums);
-    for (let c: usize = grouped == n ? strips * STRIP : 0; c < columns; c += 4) {
-      const done = c < strips * STRIP ? grouped : 0;
-      momentsLanes(
-        x + done * stride + (c << 2), n - done, stride, columns - c, v128.load(pivot + (c << 2)), f32x4.splat(1),
-        sumOf(sums, c),
-      );
-    }
+    addTile(x, n, stride, strips, columns, pivot, sums);
     x += n * stride;
     rows -= n;
   }
@@ -180,9 +192,10 @@ function applyAffine(
   // Asked for each row, it would take a tenth of the time.
   const start = alike(careful, 0, strips);
   const side = sideOf(rows, stride, 8192);
-  const chunk = chunkOf(stride);
-  for (let end = rows; end > 0; end = (end - 1) & ~(chunk - 1)) {
-    for (let row = (end - 1) & ~(chunk - 1); row < end; row += side) {
+  const chunk = CHUNK / stride + side;
+  for (let end = rows, first = end; end > 0; end = first) {
+    first = end > chunk ? end - chunk : 0;
+    for (let row = first; row < end; row += side) {
       const group = min(end - row, side);
       const skip = row * stride;
       let c: usize = 0;

@@ -151,7 +151,7 @@ export function gradientSums(
   return Scratch.with(held, (scratch) => {
     const source = place(scratch, from);
     // About a mean of 0 with an rstd of 1, dy's dot product with itself is its energy.
-    const plain = blockAt(scratch.take(blockBytes(held, geometry)), geometry);
+    const plain = blockAt(scratch.take(blockBytes(geometry)), geometry);
     const extras = extrasOf(saved, segments ? placeSegments(held, scratch, segments) : 0, undefined, 0);
     if (from.array) copyIn(held, from, source);
     const { f64 } = held;

@@ -130,7 +130,7 @@ export class LayerCore {
     const { running } = this.family;
     const arena = this.#arena!;
     const sizes = {
-      block: blockBytes(held, geometry),
+      block: blockBytes(geometry),
       kept: running ? running.bytes : 0,
       x: from.array ? 4 * from.size : 0,
       bits: this.relu ? bitBytes(geometry) : 0,

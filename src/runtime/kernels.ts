@@ -37,8 +37,6 @@ export interface Kernels {
   /** 1 in the binary for relaxed SIMD, 0 in the other. */
   RELAXED: WebAssembly.Global;
   heapBase(): number;
-  /** Bytes of scratch for that many columns. */
-  columnsWork(columns: number): number;
   columnsForward: Forward<Columns>;
   columnsBackward: Backward<Columns>;
   runsForward: Forward<Runs>;
@@ -68,7 +66,6 @@ export const EXPORTS: readonly string[] = [
   "RELAXED",
   "columnsBackward",
   "columnsForward",
-  "columnsWork",
   "heapBase",
   "memory",
   "rowsBackward",

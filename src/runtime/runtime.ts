@@ -159,7 +159,7 @@ function compile(code: unknown, whose?: Variant): WebAssembly.Module {
     return new WebAssembly.Module(code);
   } catch (cause) {
     throw new Error(
-      `${WHO}: compiling WebAssembly is forbidden here: allow 'wasm-unsafe-eval' in the page's Content-Security-Policy, or call init with a compiled WebAssembly.Module`,
+      `${WHO}: compiling WebAssembly is forbidden here: allow 'wasm-unsafe-eval' in the Content-Security-Policy, or give init a WebAssembly.Module`,
       { cause },
     );
   }
