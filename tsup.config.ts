@@ -57,7 +57,7 @@ const leanLoader: NonNullable<Options["esbuildPlugins"]>[number] = {
  * bundle the package must keep them, and 0.3 kB with them.
  */
 const internal =
-  /^(added|address|affine64|after|alloc|array|batches|before|bits|block|blockAt|blocks|bytes|channels|check|checkAlive|copy|cut|dySquared|dyXhat|extent|extras|f32|f64|family|fits|flags|free|frozen|geometry|held|inner|kept|kernels|kind|known|last|learned|least|local|none|offset|outer|overwritten|own|owner|pairs|perElement|place|places|previous|read|recut|release|relu|reserve|restore|rows|rstd|running|saved|scratch|seen|segmentCount|segments|serves|shapeOf|skipped|slots|spec|state|sum1|sum2|sums|take|track|u32|unwatch|use|used|variance|watch|whole|width|work)$/;
+  /^(added|address|affine64|after|alloc|array|batches|before|bits|block|blockAt|blocks|bytes|channels|check|checkAlive|copy|cut|dySquared|dyXhat|extent|extras|f32|f64|family|fits|flags|following|free|frozen|geometry|held|inner|kept|kernels|kind|known|last|learned|least|local|none|offset|outer|overwritten|own|owner|pairs|perElement|place|places|previous|read|recut|release|relu|reserve|restore|rows|rstd|running|saved|scratch|seen|segmentCount|segments|serves|shapeOf|skipped|slots|spec|start|state|sum1|sum2|sums|take|track|u32|unwatch|use|used|variance|watch|whole|width|work)$/;
 
 const esm: Options = {
   entry,

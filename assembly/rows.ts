@@ -55,7 +55,7 @@ export function rowsForward(
 ): void {
   const stride = length << 2;
   const wide = wideOf(gamma, beta, length);
-  const far = rows * stride >= 4 * FAR && (steps & REDUCE) != 0;
+  const far = rows * stride >= FAR && (steps & REDUCE) != 0;
   for (; rows > 0; rows--) {
     if (far) readAlong(x, stride);
     if (steps & REDUCE) groupMoments(x, 1, length, length, 0, 0, f64(length), eps, rms, work, mean, variance);

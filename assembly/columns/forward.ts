@@ -50,8 +50,8 @@ function addMoments(
   exact: bool, x: usize, rows: usize, stride: usize, columns: usize, pivot: usize, sums: usize,
 ): void {
   const strips: usize = exact ? 0 : columns / STRIP;
-  const far = rows * stride >= FAR;
-  const quarter = far && strips != 0 && stride < SHORT ? quarterOf(rows) : 0;
+  const far = rows * stride >= FAR / 2;
+  const quarter = far && strips != 0 && stride <= SHORT ? quarterOf(rows) : 0;
   for (const end = x + quarter * stride; x < end; x += stride) {
     addTile(x, 4, quarter * stride, strips, columns, pivot, sums);
   }
@@ -191,7 +191,7 @@ function applyAffine(
   const strips = columns / STRIP;
   // Asked for each row, it would take a tenth of the time.
   const start = alike(careful, 0, strips);
-  const side = sideOf(rows, stride, 8192);
+  const side = sideOf(rows * stride >= FAR / 2, stride, 8192);
   const chunk = CHUNK / stride + side;
   for (let end = rows, first = end; end > 0; end = first) {
     first = end > chunk ? end - chunk : 0;

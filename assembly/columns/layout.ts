@@ -13,7 +13,6 @@
  * to change. `segments` is 0, or pairs of row numbers [from, to) that alone take part in the statistics.
  */
 import { SIZES, STRIP, SUMS_BYTES } from "../kernel/columns";
-import { FAR } from "../far";
 
 /** Narrower rows are laid side by side. */
 // @ts-ignore: decorator
@@ -147,8 +146,8 @@ export function quarterOf(rows: usize): usize {
  * before; 4096 x 1024: 1.1, 1.5; 32768 x 64: 0.43 for two, 0.65 for one, 0.54 for eight), as long as a row's coefficients
  * and values fit the first-level cache: up to `longest` bytes of a row.
  */
-export function sideOf(rows: usize, stride: usize, longest: usize): usize {
+export function sideOf(far: bool, stride: usize, longest: usize): usize {
   if (stride > longest) return 4;
-  if (rows * stride >= FAR) return stride > 512 ? 1 : 512 / stride;
+  if (far) return stride > 512 ? 1 : 512 / stride;
   return (stride & 4095) == 0 ? 4 : 8;
 }

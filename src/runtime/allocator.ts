@@ -26,7 +26,7 @@ interface Block {
   after: Block | undefined;
   /** The neighbours in the bin, of a free block. */
   previous: Block | undefined;
-  next: Block | undefined;
+  following: Block | undefined;
 }
 
 /** Bits of a size that do not tell its bin: 0 below 64 units, where each size has a bin of its own. */
@@ -134,7 +134,7 @@ export class Allocator {
       bits = this.#words[word] ?? 0;
     }
     let block = this.#bins[bits ? (word << SPLIT) + lowestBit(bits) : binOf(size)];
-    while (block && block.size < size) block = block.next;
+    while (block && block.size < size) block = block.following;
     return block;
   }
 
@@ -155,7 +155,15 @@ export class Allocator {
   /** A new block between `before` and what followed it. */
   #place(start: number, size: number, before: Block | undefined): Block {
     const after = before?.after;
-    const block: Block = { start, size, used: false, before, after, previous: undefined, next: undefined };
+    const block: Block = {
+      start,
+      size,
+      used: false,
+      before,
+      after,
+      previous: undefined,
+      following: undefined,
+    };
     if (before) before.after = block;
     if (after) after.before = block;
     else this.#last = block;
@@ -174,25 +182,25 @@ export class Allocator {
 
   #link(block: Block): void {
     const bin = binOf(block.size);
-    const next = this.#bins[bin];
-    block.next = next;
-    if (next) next.previous = block;
+    const following = this.#bins[bin];
+    block.following = following;
+    if (following) following.previous = block;
     this.#bins[bin] = block;
     this.#words[bin >> SPLIT]! |= 1 << bin;
     this.#summary |= 1 << (bin >> SPLIT);
   }
 
   #unlink(block: Block): void {
-    const { previous, next } = block;
-    block.previous = block.next = undefined;
-    if (next) next.previous = previous;
+    const { previous, following } = block;
+    block.previous = block.following = undefined;
+    if (following) following.previous = previous;
     if (previous) {
-      previous.next = next;
+      previous.following = following;
       return;
     }
     const bin = binOf(block.size);
     const word = bin >> SPLIT;
-    this.#bins[bin] = next;
-    if (!next && !(this.#words[word]! &= ~(1 << bin))) this.#summary &= ~(1 << word);
+    this.#bins[bin] = following;
+    if (!following && !(this.#words[word]! &= ~(1 << bin))) this.#summary &= ~(1 << word);
   }
 }

@@ -70,7 +70,7 @@ export class Runtime {
       this.#memory = new WebAssembly.Memory({ initial: 1, maximum: this.#maxPages });
     } catch (cause) {
       throw new RangeError(
-        `${WHO}: the engine refused a memory that may grow to ${maxMemory} bytes; init({ maxMemory }) asks for less`,
+        `${WHO}: the engine refused a memory that may grow to ${maxMemory} bytes; init({ maxMemory }) lowers it`,
         { cause },
       );
     }
