@@ -38,7 +38,7 @@ function addDots(
   if (alike(careful, 0, strips) != strips || load<u8>(careful)) strips = 0;
   // Longer rows of x and dy would leave the second-level cache (8192 x 4096: 12.5 ms, 11.1).
   const tile: usize = stride > 8192 ? TILE / 2 : TILE;
-  const far = rows * stride >= FAR / 3;
+  const far = rows * stride >= FAR / 4;
   const quarter = far && strips != 0 && stride <= SHORT ? quarterOf(rows) : 0;
   for (const end = x + quarter * stride; x < end; x += stride) {
     addTile(x, dy, 4, quarter * stride, strips, columns, records, plane, sums, 0, 0);
@@ -235,7 +235,7 @@ function applyGradient(
   // Asked for each row, it would take a tenth of the time.
   const start = alike(careful, 0, strips);
   // Seven streams: 8192 x 2048 takes 13.6 ms by single rows, 10.5 by four.
-  const side = sideOf(rows * stride >= FAR / 3, stride, 4096);
+  const side = sideOf(rows * stride >= FAR / 4, stride, 4096);
   const chunk = CHUNK / stride + side;
   for (let end = rows, first = end; end > 0; end = first) {
     first = end > chunk ? end - chunk : 0;
