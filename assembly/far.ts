@@ -29,7 +29,7 @@ export function readAlong(at: usize, bytes: usize): void {
 
 /** Values from which a run outweighs what is done for it once: its coefficients, a new sequence for the prefetch. */
 // @ts-ignore: decorator
-@inline export const LONG: usize = 1024;
+@inline const LONG: usize = 1024;
 
 /** Whether the runs of a group are to be read along first (32 x 64 x 56 x 56: an eighth less; 32 x 256 x 14 x 14: a quarter more). */
 export function isFar(rows: usize, stride: usize, length: usize): bool {

@@ -9,7 +9,7 @@
  * `segments` is 0, or pairs [from, to) of positions row * length + i, none across a row, that take part.
  */
 import { affineOf, dotXhat, dotsOf, gradientOf, gradientScale, LESS } from "./coefficients";
-import { isFar, LONG, readAlong } from "./far";
+import { isFar, readAlong } from "./far";
 import { APPLY, FROZEN, REDUCE } from "./steps";
 import { affineRun, dotsRun, gradientRun } from "./kernel/runs";
 import { groupMoments } from "./moments";
@@ -71,9 +71,10 @@ export function runsForward(
   const run = width * length;
   const stride = groups * run;
   const channelBits = (length + 3) >> 2;
-  // Given statistics are applied row by row, in the order of addresses, where runs outweigh their coefficients.
+  // Given statistics are applied to a large minibatch row by row, in the order of addresses (32 x 1024 x 14 x 14: 3.9 ms, 1.4).
+  // Runs must outweigh their coefficients, some 60 ns.
   let kept = false;
-  if (!(steps & REDUCE) && outer == 1 && length >= LONG) {
+  if (!(steps & REDUCE) && outer == 1 && length >= 32 && rows * stride >= 1 << 20) {
     outer = rows;
     rows = 1;
     kept = true;
