@@ -98,7 +98,7 @@ const refused: Case = {
   what: "default entry",
   async run() {
     const { message = "nothing was refused" } = await workerd("import", "plain");
-    if (!/compiling WebAssembly is forbidden here.*init with a compiled WebAssembly.Module/.test(message)) {
+    if (!/compiling WebAssembly is forbidden here.*give init a WebAssembly.Module/.test(message)) {
       throw new Error(`an error that says what to do was expected, got: ${message}`);
     }
     return "clear error";
