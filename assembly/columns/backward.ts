@@ -1,12 +1,12 @@
 /** The backward pass down columns; layout.ts has how they are walked. */
 import { dotsOf, FAINT_DOT, GRADIENT, gradientOf, gradientScale, LESS } from "../coefficients";
 import { FAR, readAlong } from "../far";
-import { dotsLanes, dotsStrips, gradientLanes, gradientStrips, STRIP, TILE } from "../kernel/columns";
+import { dotsLanes, dotsStrips, STRIP, TILE } from "../kernel/columns";
 import { APPLY, FROZEN, OWN, REDUCE } from "../steps";
 import { addLanes } from "./forward";
 import {
-  alike, carefulAt, CHUNK, foldCopies, padded, quarterOf, recordsAt, repeat, SHORT, sideBySide, sideOf, sizeOf, spread, stagedAt, sumOf,
-  sumsAt,
+  alike, applyPlanes, carefulAt, foldCopies, padded, quarterOf, recordsAt, repeat, SHORT, sideBySide, sizeOf, spread,
+  stagedAt, sumOf, sumsAt,
 } from "./layout";
 
 /** Adds the dot products of up to a tile of rows, `stride` bytes apart, to the sums: whole strips first, then what is left. */
@@ -226,44 +226,6 @@ function groupDots(columns: usize, width: usize, sums: usize, gamma: usize, sum1
   }
 }
 
-/** Applies GRADIENT planes to `rows` rows, from the last chunk back. */
-function applyGradient(
-  frozen: bool, x: usize, dy: usize, dx: usize, rows: usize, stride: usize, columns: usize, records: usize,
-  plane: usize, careful: usize, dresidual: usize, bits: usize, bitStride: usize,
-): void {
-  const strips = columns / STRIP;
-  // Asked for each row, it would take a tenth of the time.
-  const start = alike(careful, 0, strips);
-  // Seven streams: 8192 x 2048 takes 13.6 ms by single rows, 10.5 by four.
-  const side = sideOf(rows * stride >= FAR / 4, stride, 4096);
-  const chunk = CHUNK / stride + side;
-  for (let end = rows, first = end; end > 0; end = first) {
-    first = end > chunk ? end - chunk : 0;
-    for (let row = first; row < end; row += side) {
-      const group = min(end - row, side);
-      const skip = row * stride;
-      let c: usize = 0;
-      while (c < columns) {
-        const at = skip + (c << 2);
-        const add = dresidual ? dresidual + at : 0;
-        const bit = bits ? bits + row * bitStride + (c >> 2) : 0;
-        if (c < strips * STRIP && !load<u8>(careful + c / STRIP)) {
-          const n = c == 0 ? start : alike(careful, c / STRIP, strips);
-          gradientStrips(
-            frozen, x + at, dy + at, dx + at, group, stride, n, records + (c << 2), plane, add, bit, bitStride,
-          );
-          c += n * STRIP;
-        } else {
-          gradientLanes(
-            frozen, x + at, dy + at, dx + at, group, stride, columns - c, records + (c << 2), plane, add, bit, bitStride,
-          );
-          c += 4;
-        }
-      }
-    }
-  }
-}
-
 /**
  * One backward pass. REDUCE adds `sum(dy)` to dbeta and `sum(dy * xhat)` to dgamma (float64, a value a column), and
  * sets `sum1`, `sum2` (float64, outer * groups) to those sums weighted by gamma; APPLY writes dx from them, with
@@ -338,13 +300,9 @@ export function columnsBackward(
       gradientOf(records, plane, m, r, channelGamma, s1, s2, count, frozen, columns, careful);
       if (rest) {
         const at = full * stride;
-        applyGradient(
-          frozen, x + at, dy + at, dx + at, rest, realStride, real, records, plane, careful, 0, 0, 0,
-        );
+        applyPlanes(frozen, x + at, dy + at, dx + at, rest, realStride, real, records, plane, careful, 0, 0, 0);
       }
-      applyGradient(
-        frozen, x, dy, dx, full, stride, columns, records, plane, careful, dresidual, bits, bitStride,
-      );
+      applyPlanes(frozen, x, dy, dx, full, stride, columns, records, plane, careful, dresidual, bits, bitStride);
     }
     const bytes = rows * realStride;
     x += bytes;

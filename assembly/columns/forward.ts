@@ -1,13 +1,13 @@
 /** The forward pass down columns; layout.ts has how they are walked. */
 import { affineOf, rstdOf } from "../coefficients";
 import { FAR, readAlong } from "../far";
-import { affineLanes, affineStrips, momentsLanes, momentsStrips, STRIP, TILE } from "../kernel/columns";
+import { momentsLanes, momentsStrips, STRIP, TILE } from "../kernel/columns";
 import { DOWN, EPS_RULES, TINY, isNear, scaleOfMoments } from "../moments";
 import { loadLanes } from "../simd/lanes";
 import { APPLY, EXACTLY, REDUCE } from "../steps";
 import {
-  alike, carefulAt, CHUNK, foldCopies, padded, pivotsAt, quarterOf, recordsAt, repeat, SHORT, sideBySide, sideOf, spread, stagedAt, sumOf,
-  sumsAt,
+  applyPlanes, carefulAt, foldCopies, padded, pivotsAt, quarterOf, recordsAt, repeat, SHORT, sideBySide, spread, stagedAt,
+  sumOf, sumsAt,
 } from "./layout";
 
 /** Up to so many values behind a channel's gradients, means are taken in float64 from the start; see `sharpenDots`. */
@@ -183,39 +183,6 @@ function mergeColumns(groups: usize, width: usize, columnMean: usize, columnVari
   }
 }
 
-/** Applies AFFINE planes to `rows` rows, from the last chunk back. */
-function applyAffine(
-  x: usize, y: usize, rows: usize, stride: usize, columns: usize, records: usize, plane: usize, careful: usize,
-  residual: usize, bits: usize, bitStride: usize,
-): void {
-  const strips = columns / STRIP;
-  // Asked for each row, it would take a tenth of the time.
-  const start = alike(careful, 0, strips);
-  const side = sideOf(rows * stride >= FAR / 2, stride, 8192);
-  const chunk = CHUNK / stride + side;
-  for (let end = rows, first = end; end > 0; end = first) {
-    first = end > chunk ? end - chunk : 0;
-    for (let row = first; row < end; row += side) {
-      const group = min(end - row, side);
-      const skip = row * stride;
-      let c: usize = 0;
-      while (c < columns) {
-        const at = skip + (c << 2);
-        const add = residual ? residual + at : 0;
-        const bit = bits ? bits + row * bitStride + (c >> 2) : 0;
-        if (c < strips * STRIP && !load<u8>(careful + c / STRIP)) {
-          const n = c == 0 ? start : alike(careful, c / STRIP, strips);
-          affineStrips(x + at, y + at, group, stride, n, records + (c << 2), plane, add, bit, bitStride);
-          c += n * STRIP;
-        } else {
-          affineLanes(x + at, y + at, group, stride, columns - c, records + (c << 2), plane, add, bit, bitStride);
-          c += 4;
-        }
-      }
-    }
-  }
-}
-
 /**
  * One forward pass. `steps` says whether the statistics are computed (REDUCE) or given, and whether y is wanted
  * (APPLY). `mean`, `variance` and `rstd` are float64, outer * groups; gamma and beta float32 or 0 for none;
@@ -282,11 +249,11 @@ export function columnsForward(
       affineOf(records, plane, m, r, channelGamma, channelBeta, columns, careful);
       if (rest) {
         const at = full * stride;
-        applyAffine(
-          x + at, y + at, rest, realStride, real, records, plane, careful, residual ? residual + at : 0, 0, 0,
+        applyPlanes(
+          false, x + at, 0, y + at, rest, realStride, real, records, plane, careful, residual ? residual + at : 0, 0, 0,
         );
       }
-      applyAffine(x, y, full, stride, columns, records, plane, careful, residual, bits, bitStride);
+      applyPlanes(false, x, 0, y, full, stride, columns, records, plane, careful, residual, bits, bitStride);
     }
     const bytes = rows * realStride;
     x += bytes;
