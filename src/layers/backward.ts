@@ -1,17 +1,7 @@
 import type { GradientSums } from "../analysis.js";
 import { lengthOf } from "../arrays.js";
 import { readOptions, typeError } from "../errors.js";
-import {
-  APPLY,
-  backwardPass,
-  blockAt,
-  blockBytes,
-  type Extras,
-  FROZEN,
-  type Geometry,
-  OWN,
-  REDUCE,
-} from "../passes.js";
+import { APPLY, backwardPass, blockAt, blockBytes, FROZEN, type Geometry, OWN, REDUCE } from "../passes.js";
 import type { Runtime } from "../runtime/runtime.js";
 import { Scratch } from "../runtime/scratch.js";
 import { live } from "../tensor.js";
@@ -26,25 +16,8 @@ import {
   readOperand,
   readSized,
 } from "./call.js";
-import type { LayerCore, Saved } from "./core.js";
+import { extrasOf, type LayerCore, type Saved } from "./core.js";
 import { placeSegments, type Segments } from "./mask.js";
-import type { Vectors } from "./parameters.js";
-
-/** The kernels' extras for the gradient of what was saved, whose segments are at `pairs`. */
-const extrasOf = (
-  { segments, places, count }: Saved,
-  pairs: number,
-  vectors: Vectors | undefined,
-  added: number,
-): Extras => ({
-  gamma: !!vectors?.gamma,
-  beta: !!vectors?.beta,
-  added,
-  bits: places.bits,
-  segments: pairs,
-  segmentCount: segments ? segments.pairs.length / 2 : 0,
-  count,
-});
 
 const inputOf = ({ x, places }: Saved): number => (x ? x.address : places.x);
 

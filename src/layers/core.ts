@@ -1,12 +1,12 @@
 import { isSame } from "../arrays.js";
 import { disposed } from "../errors.js";
-import { type Block, bitBytes, blockAt, blockBytes, type Geometry } from "../passes.js";
+import { type Block, bitBytes, blockAt, blockBytes, type Extras, type Geometry } from "../passes.js";
 import { Arena } from "../runtime/arena.js";
 import { type Runtime, runtime } from "../runtime/runtime.js";
 import type { Core } from "../tensor.js";
 import type { Operand } from "./call.js";
 import type { Segments } from "./mask.js";
-import { Parameters } from "./parameters.js";
+import { Parameters, type Vectors } from "./parameters.js";
 import type { Running } from "./running.js";
 
 /** What makes a layer one of its family: how it cuts a minibatch into groups, and which statistics it keeps, if any. */
@@ -47,6 +47,22 @@ export interface Places {
   x: number;
   bits: number;
 }
+
+/** What the kernels are given beside a minibatch, whose segments are at `pairs`. */
+export const extrasOf = (
+  { segments, places, count }: Saved,
+  pairs: number,
+  vectors: Vectors | undefined,
+  added: number,
+): Extras => ({
+  gamma: !!vectors?.gamma,
+  beta: !!vectors?.beta,
+  added,
+  bits: places.bits,
+  segments: pairs,
+  segmentCount: segments ? segments.pairs.length / 2 : 0,
+  count,
+});
 
 /** What a layer is inside, out of reach of whoever holds it. One class for all families keeps the calls fast. */
 export class LayerCore {

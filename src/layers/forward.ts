@@ -13,7 +13,7 @@ import {
   readOperand,
   readSized,
 } from "./call.js";
-import type { LayerCore } from "./core.js";
+import { extrasOf, type LayerCore, type Saved } from "./core.js";
 import { type Flags, placeSegments, readFlags, segmentsOf } from "./mask.js";
 
 /** What a forward is given beside its minibatch. */
@@ -51,7 +51,8 @@ export function forward(core: LayerCore, who: string, x: unknown, out: unknown, 
   // What may run code of the caller's comes first, so that all that follows stays as it was checked.
   core.checkAlive(who);
   const call = options === undefined ? undefined : readCall(core, who, options, x);
-  const { gamma, beta } = core.learned.read(who);
+  const vectors = core.learned.read(who);
+  const { gamma, beta } = vectors;
   const held = core.use(who);
   const { family, training } = core;
   const from = readOperand(who, "x", x);
@@ -95,20 +96,7 @@ export function forward(core: LayerCore, who: string, x: unknown, out: unknown, 
     if (gamma) copyInto(held.f32, gamma.data, block.gamma / 4);
     if (beta) copyInto(held.f32, beta.data, block.beta / 4);
     if (frozen) running!.place(held, block);
-    if (from.size > 0) {
-      forwardPass(held, geometry, frozen ? APPLY : REDUCE | APPLY, input, y, core.eps, block, {
-        gamma: gamma !== null,
-        beta: beta !== null,
-        added,
-        bits: places.bits,
-        segments: pairs,
-        segmentCount: segments ? segments.pairs.length / 2 : 0,
-        count,
-      });
-      if (to.array) copyOut(held, to, y);
-      if (running && training && !frozen) running.track(held, block, count);
-    }
-    core.saved = {
+    const saved: Saved = {
       places,
       shape,
       size: from.size,
@@ -120,6 +108,13 @@ export function forward(core: LayerCore, who: string, x: unknown, out: unknown, 
       added: residual !== undefined,
       segments,
     };
+    if (from.size > 0) {
+      const steps = frozen ? APPLY : REDUCE | APPLY;
+      forwardPass(held, geometry, steps, input, y, core.eps, block, extrasOf(saved, pairs, vectors, added));
+      if (to.array) copyOut(held, to, y);
+      if (running && training && !frozen) running.track(held, block, count);
+    }
+    core.saved = saved;
     return into ? (out as Minibatch) : fresh!;
   } catch (error) {
     drop(fresh);
