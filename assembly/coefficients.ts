@@ -46,10 +46,6 @@ export namespace GRADIENT {
   @inline export const OUT: usize = 6;
 }
 
-/** Planes at most. */
-// @ts-ignore: decorator
-@inline export const PLANES: usize = 7;
-
 /** Coefficients outside of `SMALL` to `LARGE` take scales: products with them could leave float32's range. */
 // @ts-ignore: decorator
 @inline const LARGE: f64 = 1.2676506002282294e30; // 2^100

@@ -114,21 +114,19 @@ function gradientRecord(record: usize, rms: bool, mean: f64, rstd: f64, sum1: f6
   const shift = rms ? 0 : -sum1 * inverse;
   const slope = -sum2 * inverse;
   const size = max(abs(sum1 * inverse), abs(slope));
-  let dyScale: f64 = 1;
+  // Out of range, powers of two bring dy and the result near 1.
+  const finite = size < Infinity && rstd < Infinity;
+  const dyScale: f64 = finite ? gradientRange(size) : 1;
+  const careful = scale != 1 || dyScale != 1;
   let out: f64 = 1;
   let p = rstd;
   let q = rstd * slope * rstd;
   let level = rstd * shift;
-  // Out of range, powers of two bring dy and the result near 1.
-  const careful = (size < Infinity && rstd < Infinity && gradientRange(size) != 1) || scale != 1;
   if (careful) {
-    if (size < Infinity && rstd < Infinity) {
-      dyScale = gradientRange(size);
-      out = power(max(-126, min(127, exponent(rstd / dyScale))));
-    }
+    if (finite) out = power(max(-126, min(127, exponent(rstd / dyScale))));
     p = rstd / dyScale / out;
     q = rstd * slope * (rstd / scale) / out;
-    level = level / out;
+    level /= out;
   }
   v128.store(record, f32x4.splat(f32(dyScale)), ROW.DY_SCALE);
   v128.store(record, f32x4.splat(f32(p)), ROW.P);

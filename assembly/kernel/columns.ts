@@ -211,7 +211,6 @@ export function affineLanes(
   x: usize, y: usize, rows: usize, stride: usize, lanes: usize, record: usize, plane: usize,
   residual: usize, bits: usize, bitStride: usize,
 ): void {
-  const zero = f32x4.splat(0);
   const mu = v128.load(record + AFFINE.MU * plane);
   const a = v128.load(record + AFFINE.A * plane);
   const b = v128.load(record + AFFINE.B * plane);
@@ -451,7 +450,6 @@ export function gradientLanes(
   x: usize, dy: usize, dx: usize, rows: usize, stride: usize, lanes: usize, record: usize, plane: usize,
   dresidual: usize, bits: usize, bitStride: usize,
 ): void {
-  const zero = f32x4.splat(0);
   const mu = v128.load(record + GRADIENT.MU * plane);
   const p = v128.load(record + GRADIENT.P * plane);
   const q = v128.load(record + GRADIENT.Q * plane);

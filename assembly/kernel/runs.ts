@@ -79,7 +79,6 @@ export function momentsRun(x: usize, length: usize, pivot: f32, scale: f32, sums
 export function affineRun(
   careful: bool, x: usize, y: usize, length: usize, record: usize, residual: usize, bits: usize,
 ): void {
-  const zero = f32x4.splat(0);
   const mu = v128.load32_splat(record, AFFINE.MU * 16);
   const a = v128.load32_splat(record, AFFINE.A * 16);
   const b = v128.load32_splat(record, AFFINE.B * 16);
@@ -224,7 +223,6 @@ export function dotsRun(
 export function gradientRun(
   careful: bool, frozen: bool, x: usize, dy: usize, dx: usize, length: usize, record: usize, dresidual: usize, bits: usize,
 ): void {
-  const zero = f32x4.splat(0);
   const mu = v128.load32_splat(record, GRADIENT.MU * 16);
   const p = v128.load32_splat(record, GRADIENT.P * 16);
   const q = v128.load32_splat(record, GRADIENT.Q * 16);

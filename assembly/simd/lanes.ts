@@ -3,10 +3,6 @@
  * This is the only file where the two binaries (simd, relaxed-simd) differ.
  */
 
-/** Lanes of float32 in a vector. */
-// @ts-ignore: decorator
-@inline export const LANES: usize = 4;
-
 /** `a * b + c`; one rounding where the engine has relaxed SIMD with FMA hardware, two elsewhere. */
 // @ts-ignore: decorator
 @inline export function madd(a: v128, b: v128, c: v128): v128 {
