@@ -229,13 +229,6 @@ export function dotsOf(record: usize, plane: usize, mean: usize, rstd: usize, n:
   }
 }
 
-/** `sum(dy * xhat)` from a lane's raw sums: `sum(dy)` and `sum(dy * (x * scale - mu))`, both without dy's scale. */
-export function dotXhat(record: usize, plane: usize, lane: usize, mean: f64, rstd: f64, sumDy: f64, sumDyD: f64): f64 {
-  const scale = f64(load<f32>(record + GRADIENT.SCALE * plane + (lane << 2)));
-  const muLow = mean * scale - f64(load<f32>(record + GRADIENT.MU * plane + (lane << 2)));
-  return (sumDyD - muLow * sumDy) * (rstd / scale);
-}
-
 /**
  * Completes `n` GRADIENT records after `dotsOf`: `dx = rstd * (gamma * dy - sum1 / count - xhat * sum2 / count)`
  * with the sums (float64) of `gamma * dy` and `gamma * dy * xhat`; with `frozen` statistics, `rstd * gamma * dy`.

@@ -26,12 +26,3 @@ export function readAlong(at: usize, bytes: usize): void {
   const end = at + bytes - 64;
   for (; at <= end; at += 64) load<u64>(at);
 }
-
-/** Values from which a run outweighs what is done for it once: its coefficients, a new sequence for the prefetch. */
-// @ts-ignore: decorator
-@inline const LONG: usize = 1024;
-
-/** Whether the runs of a group are to be read along first (32 x 64 x 56 x 56: an eighth less; 32 x 256 x 14 x 14: a quarter more). */
-export function isFar(rows: usize, stride: usize, length: usize): bool {
-  return length >= LONG && rows * stride >= FAR >> 2;
-}

@@ -1,5 +1,4 @@
 /** Mean and variance of a group that lies in runs. */
-import { isFar, readAlong } from "./far";
 import { momentsRun } from "./kernel/runs";
 
 /** Below this mean square, squares may have vanished in float32 (2^-100). */
@@ -22,49 +21,69 @@ export function isNear(q: f64, v: f64): bool {
   return q <= 3 * v;
 }
 
-/** The mean of sixteen values spread over the runs, or the first value of short ones: any pivot is correct, a near one exact at once. */
+/** The mean of the first and the last four values, or the first of short runs: any pivot is correct, a near one exact at once. */
 function pivotOf(x: usize, rows: usize, stride: usize, length: usize): f32 {
   if (length < 4) return load<f32>(x);
-  const sixteenth = f32x4.splat(0.0625);
-  let total = f32x4.splat(0);
-  for (let i: usize = 0; i < 4; i++) {
-    const at = x + (usize((u64(i) * rows) >> 2) * stride + (usize(u64(i) * (length - 4)) / 3)) * 4;
-    total = f32x4.add(total, f32x4.mul(v128.load(at), sixteenth));
-  }
+  const eighth = f32x4.splat(0.125);
+  const last = x + (((rows - 1) * stride + length - 4) << 2);
+  const v = f32x4.add(f32x4.mul(v128.load(x), eighth), f32x4.mul(v128.load(last), eighth));
   return (
-    f32x4.extract_lane(total, 0) + f32x4.extract_lane(total, 1) + (f32x4.extract_lane(total, 2) + f32x4.extract_lane(total, 3))
+    f32x4.extract_lane(v, 0) + f32x4.extract_lane(v, 1) + (f32x4.extract_lane(v, 2) + f32x4.extract_lane(v, 3))
   );
 }
 
 /**
- * Mean and variance (float64, at `mean` and `variance`) of `count` values: `rows` runs of `length`, `stride` values
- * apart, or the `segments` of them. `rms` takes them about 0 instead: a mean of 0 and the mean square. `sums` is room
- * for two float64.
+ * Mean and variance (float64, at `mean` and `variance`) of each of `groups` adjacent groups of `count` values: `rows` runs of
+ * `length`, `stride` values apart, or the `segments` of them. `rms` takes them about 0 instead: a mean of 0 and the mean
+ * square. `pivots` and `sums` are room for a float32 and two float64 a group.
  */
 export function groupMoments(
-  x: usize, rows: usize, stride: usize, length: usize, segments: usize, segmentCount: usize, count: f64, eps: f64,
-  rms: bool, sums: usize, mean: usize, variance: usize,
+  x: usize, groups: usize, rows: usize, stride: usize, length: usize, segments: usize, segmentCount: usize, count: f64,
+  eps: f64, rms: bool, pivots: usize, sums: usize, mean: usize, variance: usize,
 ): void {
-  const far = isFar(rows, stride, length);
-  let pivot: f64 = 0;
-  if (!rms) {
-    const first = segments ? load<usize>(segments) : 0;
-    const row = first / length;
-    if (!segments) pivot = pivotOf(x, rows, stride, length);
-    else pivot = load<f32>(x + ((row * stride + first - row * length) << 2));
+  const bytes = length << 2;
+  const first = segments ? load<usize>(segments) : 0;
+  const start = first / length;
+  for (let g: usize = 0; g < groups; g++) {
+    const at = x + g * bytes;
+    let pivot: f32 = 0;
+    if (!rms) pivot = segments ? load<f32>(at + ((start * stride + first - start * length) << 2)) : pivotOf(at, rows, stride, length);
+    store<f32>(pivots + (g << 2), pivot);
+    v128.store(sums + (g << 4), f32x4.splat(0));
   }
+  if (!segments) {
+    // Row by row, so that adjacent groups are read along.
+    for (let row: usize = 0; row < rows; row++) {
+      let at = x + ((row * stride) << 2);
+      for (let g: usize = 0; g < groups; g++) {
+        momentsRun(at, length, load<f32>(pivots + (g << 2)), 1, sums + (g << 4));
+        at += bytes;
+      }
+    }
+  }
+  for (; groups > 0; groups--) {
+    settleMoments(x, rows, stride, length, segments, segmentCount, count, eps, rms, load<f32>(pivots), sums, mean, variance);
+    x += bytes;
+    pivots += 4;
+    sums += 16;
+    mean += 8;
+    variance += 8;
+  }
+}
+
+/** Mean and variance of a group from its sums about `pivot`, or from others about a nearer one, with a scale, where those are none. */
+function settleMoments(
+  x: usize, rows: usize, stride: usize, length: usize, segments: usize, segmentCount: usize, count: f64, eps: f64, rms: bool,
+  pivot: f64, sums: usize, mean: usize, variance: usize,
+): void {
   let scale: f64 = 1;
   let m: f64 = 0;
   let v: f64 = 0;
   for (let attempt = 0; attempt < 4; attempt++) {
-    v128.store(sums, f32x4.splat(0));
     const about = f32(pivot * scale);
-    if (!segments) {
-      for (let row: usize = 0; row < rows; row++) {
-        const at = x + ((row * stride) << 2);
-        if (far) readAlong(at, length << 2);
-        momentsRun(at, length, about, f32(scale), sums);
-      }
+    if (attempt) v128.store(sums, f32x4.splat(0));
+    for (let row: usize = 0; row < rows && attempt != 0 && !segments; row++) {
+      momentsRun(x + ((row * stride) << 2), length, about, f32(scale), sums);
     }
     for (let i: usize = 0; i < segmentCount; i++) {
       const first = load<usize>(segments + (i << 3));

@@ -46,7 +46,7 @@ export function blockBytes(g: Geometry): number {
   const n = parametersOf(g);
   // Scratch is a head and so much for each position of a row, or for each column, where narrow ones lie side by side; a
   // layer's shapes may change from runs to columns, and its block, with the statistics in it, must not move then.
-  const work = g.perElement ? 8 * room(n) : 112 * room(n < 64 ? 1024 : n);
+  const work = g.perElement ? 16 * room(n) : 112 * room(n < 64 ? 1024 : n);
   return 40 * room(statisticsOf(g)) + 24 * room(n) + 2560 + work;
 }
 

@@ -1,66 +1,12 @@
 /** The backward pass down columns; layout.ts has how they are walked. */
 import { dotsOf, FAINT_DOT, GRADIENT, gradientOf, gradientScale, LESS } from "../coefficients";
-import { FAR, readAlong } from "../far";
-import { dotsLanes, dotsStrips, STRIP, TILE } from "../kernel/columns";
+import { dotsLanes, STRIP } from "../kernel/columns";
 import { APPLY, FROZEN, OWN, REDUCE } from "../steps";
 import { addLanes } from "./forward";
 import {
-  alike, applyPlanes, carefulAt, foldCopies, padded, quarterOf, recordsAt, repeat, SHORT, sideBySide, sizeOf, spread,
-  stagedAt, sumOf, sumsAt,
+  addRows, alike, applyPlanes, carefulAt, foldCopies, padded, recordsAt, repeat, sideBySide, sizeOf, spread, stagedAt, sumOf,
+  sumsAt,
 } from "./layout";
-
-/** Adds the dot products of up to a tile of rows, `stride` bytes apart, to the sums: whole strips first, then what is left. */
-function addTile(
-  x: usize, dy: usize, rows: usize, stride: usize, strips: usize, columns: usize, records: usize, plane: usize, sums: usize,
-  bits: usize, bitStride: usize,
-): void {
-  const grouped = rows & ~3;
-  if (strips) dotsStrips(x, dy, grouped >> 2, stride, strips, records, sums);
-  for (let c: usize = grouped == rows ? strips * STRIP : 0; c < columns; c += 4) {
-    const done = c < strips * STRIP ? grouped : 0;
-    const skip = done * stride + (c << 2);
-    const record = records + (c << 2);
-    dotsLanes(
-      x + skip, dy + skip, rows - done, stride, columns - c, v128.load(record + GRADIENT.MU * plane),
-      v128.load(record + GRADIENT.SCALE * plane), f32x4.splat(1), sumOf(sums, c), sizeOf(sums, c),
-      bits ? bits + done * bitStride + (c >> 2) : 0, bitStride,
-    );
-  }
-}
-
-/** Adds the dot products of `rows` rows of `columns` columns to the sums. */
-function addDots(
-  x: usize, dy: usize, rows: usize, stride: usize, columns: usize, records: usize, plane: usize, careful: usize,
-  sums: usize, bits: usize, bitStride: usize,
-): void {
-  // Strips that bits mask are left to the lanes: an instance for them cost 1.3 kB.
-  let strips: usize = bits ? 0 : columns / STRIP;
-  if (alike(careful, 0, strips) != strips || load<u8>(careful)) strips = 0;
-  // Longer rows of x and dy would leave the second-level cache (8192 x 4096: 12.5 ms, 11.1).
-  const tile: usize = stride > 8192 ? TILE / 2 : TILE;
-  const far = rows * stride >= FAR / 4;
-  const quarter = far && strips != 0 && stride <= SHORT ? quarterOf(rows) : 0;
-  for (const end = x + quarter * stride; x < end; x += stride) {
-    addTile(x, dy, 4, quarter * stride, strips, columns, records, plane, sums, 0, 0);
-    dy += stride;
-  }
-  x += 3 * quarter * stride;
-  dy += 3 * quarter * stride;
-  rows -= 4 * quarter;
-  while (rows > 0) {
-    const n = min(rows, tile);
-    const bytes = n * stride;
-    if (far) {
-      readAlong(x, bytes);
-      readAlong(dy, bytes);
-    }
-    addTile(x, dy, n, stride, strips, columns, records, plane, sums, bits, bitStride);
-    x += bytes;
-    dy += bytes;
-    if (bits) bits += n * bitStride;
-    rows -= n;
-  }
-}
 
 /** Where sums of gradients left the range, those columns alone are summed once more, dy scaled. */
 function refineDots(
@@ -187,7 +133,7 @@ function settleDots(
 }
 
 /** Adds columns' sums to dbeta and dgamma, and leaves `sum(dy * xhat)` in place of `sum(dy * (x - mu))`. */
-function finishDots(
+export function finishDots(
   columns: usize, record: usize, plane: usize, sums: usize, mean: usize, rstd: usize, dgamma: usize, dbeta: usize,
 ): void {
   for (let c: usize = 0; c < columns; c += 2) {
@@ -198,8 +144,14 @@ function finishDots(
     const muLow = f64x2.sub(f64x2.mul(v128.load(mean), scale), mu);
     const t = f64x2.mul(f64x2.sub(v128.load(at, 128), f64x2.mul(muLow, s)), f64x2.div(v128.load(rstd), scale));
     v128.store(at, t, 128);
-    v128.store(dbeta, f64x2.add(v128.load(dbeta), s));
-    v128.store(dgamma, f64x2.add(v128.load(dgamma), t));
+    const b = f64x2.add(v128.load(dbeta), s);
+    const g = f64x2.add(v128.load(dgamma), t);
+    v128.store64_lane(dbeta, b, 0);
+    v128.store64_lane(dgamma, g, 0);
+    if (c + 1 < columns) {
+      v128.store64_lane(dbeta, b, 1, 8);
+      v128.store64_lane(dgamma, g, 1, 8);
+    }
     record += 8;
     mean += 16;
     rstd += 16;
@@ -209,7 +161,7 @@ function finishDots(
 }
 
 /** Adds the columns' sums, weighted by gamma, to their groups'. */
-function groupDots(columns: usize, width: usize, sums: usize, gamma: usize, sum1: usize, sum2: usize): void {
+export function groupDots(columns: usize, width: usize, sums: usize, gamma: usize, sum1: usize, sum2: usize): void {
   for (let c: usize = 0; c < columns; ) {
     let s: f64 = 0;
     let t: f64 = 0;
@@ -251,11 +203,11 @@ export function columnsBackward(
   const sums = sumsAt(work, room);
   const records = recordsAt(work, room);
   const careful = carefulAt(work, room);
-  const columnMean = stagedAt(work, room, 0);
-  const columnRstd = stagedAt(work, room, 1);
-  const columnSum1 = stagedAt(work, room, 2);
-  const columnSum2 = stagedAt(work, room, 3);
-  const columnGamma = stagedAt(work, room, 4);
+  const columnGamma = stagedAt(work, room, 0);
+  const columnMean = stagedAt(work, room, 1);
+  const columnRstd = stagedAt(work, room, 2);
+  const columnSum1 = stagedAt(work, room, 3);
+  const columnSum2 = stagedAt(work, room, 4);
   const own = k > 1 ? real : columns;
   let channelGamma = gamma;
   if (k > 1 && gamma) repeat(gamma, real, k, (channelGamma = columnGamma));
@@ -269,18 +221,13 @@ export function columnsBackward(
     dotsOf(records, plane, m, r, columns, careful);
     if (steps & REDUCE) {
       memory.fill(sums, 0, room * 20);
-      if (!segments) addDots(x, dy, full, stride, columns, records, plane, careful, sums, bits, bitStride);
-      for (let i: usize = 0; i < segmentCount; i++) {
-        const first = load<usize>(segments + (i << 3));
-        const skip = first * stride;
-        addDots(
-          x + skip, dy + skip, load<usize>(segments + (i << 3), 4) - first, stride, columns, records, plane, careful,
-          sums, bits ? bits + first * bitStride : 0, bitStride,
-        );
-      }
+      // Strips that bits mask are left to the lanes, as careful ones are: an instance for them cost 1.3 kB.
+      const strips = columns / STRIP;
+      const fast = !bits && alike(careful, 0, strips) == strips && !load<u8>(careful);
+      addRows(fast, x, dy, full, stride, columns, segments, segmentCount, records, plane, sums, bits, bitStride);
       if (rest) {
         const at = full * stride;
-        addDots(x + at, dy + at, rest, realStride, real, records, plane, careful, sums, 0, 0);
+        addRows(fast, x + at, dy + at, rest, realStride, real, 0, 0, records, plane, sums, 0, 0);
       }
       if (k > 1) foldCopies(sums, real, k);
       settleDots(

@@ -1,13 +1,11 @@
 /** The forward pass down columns; layout.ts has how they are walked. */
 import { affineOf, rstdOf } from "../coefficients";
-import { FAR, readAlong } from "../far";
-import { momentsLanes, momentsStrips, STRIP, TILE } from "../kernel/columns";
+import { momentsLanes } from "../kernel/columns";
 import { DOWN, EPS_RULES, TINY, isNear, scaleOfMoments } from "../moments";
 import { loadLanes } from "../simd/lanes";
 import { APPLY, EXACTLY, REDUCE } from "../steps";
 import {
-  applyPlanes, carefulAt, foldCopies, padded, pivotsAt, quarterOf, recordsAt, repeat, SHORT, sideBySide, spread, stagedAt,
-  sumOf, sumsAt,
+  addRows, applyPlanes, carefulAt, foldCopies, padded, pivotsAt, recordsAt, repeat, sideBySide, spread, stagedAt, sumOf, sumsAt,
 } from "./layout";
 
 /** Up to so many values behind a channel's gradients, means are taken in float64 from the start; see `sharpenDots`. */
@@ -30,55 +28,7 @@ function pivots(x: usize, rows: usize, stride: usize, columns: usize, to: usize)
   }
 }
 
-/** Adds the moments of up to a tile of rows, `stride` bytes apart, to the sums: whole strips first, then what is left. */
-function addTile(
-  x: usize, rows: usize, stride: usize, strips: usize, columns: usize, pivot: usize, sums: usize,
-): void {
-  const grouped = rows & ~3;
-  if (strips) momentsStrips(x, grouped >> 2, stride, strips, pivot, sums);
-  for (let c: usize = grouped == rows ? strips * STRIP : 0; c < columns; c += 4) {
-    const done = c < strips * STRIP ? grouped : 0;
-    momentsLanes(
-      x + done * stride + (c << 2), rows - done, stride, columns - c, v128.load(pivot + (c << 2)), f32x4.splat(1),
-      sumOf(sums, c),
-    );
-  }
-}
-
-/** Adds the moments of `rows` rows of `columns` columns to the sums; `exact` takes their means in float64 throughout. */
-function addMoments(
-  exact: bool, x: usize, rows: usize, stride: usize, columns: usize, pivot: usize, sums: usize,
-): void {
-  const strips: usize = exact ? 0 : columns / STRIP;
-  const far = rows * stride >= FAR / 2;
-  const quarter = far && strips != 0 && stride <= SHORT ? quarterOf(rows) : 0;
-  for (const end = x + quarter * stride; x < end; x += stride) {
-    addTile(x, 4, quarter * stride, strips, columns, pivot, sums);
-  }
-  x += 3 * quarter * stride;
-  rows -= 4 * quarter;
-  while (rows > 0) {
-    const n = min(rows, TILE);
-    if (far) readAlong(x, n * stride);
-    addTile(x, n, stride, strips, columns, pivot, sums);
-    x += n * stride;
-    rows -= n;
-  }
-}
-
-/** The same over the segments, if there are any. */
-function addAllMoments(
-  exact: bool, x: usize, rows: usize, stride: usize, columns: usize, segments: usize, segmentCount: usize, pivot: usize, sums: usize,
-): void {
-  if (!segments) addMoments(exact, x, rows, stride, columns, pivot, sums);
-  for (; segmentCount > 0; segmentCount--) {
-    const from = load<usize>(segments);
-    addMoments(exact, x + from * stride, load<usize>(segments, 4) - from, stride, columns, pivot, sums);
-    segments += 8;
-  }
-}
-
-/** The same for one vector of columns, of `x * scale - pivot`. */
+/** Adds the moments of one vector of columns, of `x * scale - pivot`. */
 export function addLanes(
   x: usize, rows: usize, stride: usize, lanes: usize, segments: usize, segmentCount: usize, pivot: v128, scale: v128, sums: usize,
 ): void {
@@ -199,7 +149,8 @@ export function columnsForward(
   const room = padded(columns);
   const full = rows / k;
   const rest = rows - full * k;
-  const exact = outer * rows <= EXACT || (steps & EXACTLY) != 0;
+  // The lanes' means are taken in float64 from the start.
+  const fast = outer * rows > EXACT && !(steps & EXACTLY);
   const plane = room << 2;
   const staged = width > 1 || k > 1;
   const stride: usize = columns << 2;
@@ -209,11 +160,11 @@ export function columnsForward(
   const sums = sumsAt(work, room);
   const records = recordsAt(work, room);
   const careful = carefulAt(work, room);
-  const columnMean = stagedAt(work, room, 0);
-  const columnVariance = stagedAt(work, room, 1);
-  const columnRstd = stagedAt(work, room, 2);
-  const columnGamma = stagedAt(work, room, 3);
+  const columnGamma = stagedAt(work, room, 0);
   const columnBeta = columnGamma + (room << 2);
+  const columnMean = stagedAt(work, room, 1);
+  const columnVariance = stagedAt(work, room, 2);
+  const columnRstd = stagedAt(work, room, 3);
   const own = k > 1 ? real : columns;
   let channelGamma = gamma;
   let channelBeta = beta;
@@ -228,8 +179,8 @@ export function columnsForward(
       pivots(x + first * realStride, span, realStride, real, pivot);
       if (k > 1) repeat(pivot, real, k - 1, pivot + realStride);
       memory.fill(sums, 0, room * 20);
-      addAllMoments(exact, x, full, stride, columns, segments, segmentCount, pivot, sums);
-      if (rest) addMoments(exact, x + full * stride, rest, realStride, real, pivot, sums);
+      addRows(fast, x, 0, full, stride, columns, segments, segmentCount, pivot, 0, sums, 0, 0);
+      if (rest) addRows(fast, x + full * stride, 0, rest, realStride, real, 0, 0, pivot, 0, sums, 0, 0);
       if (k > 1) foldCopies(sums, real, k);
       const m = width > 1 ? columnMean : mean;
       const v = width > 1 ? columnVariance : variance;

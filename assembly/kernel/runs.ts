@@ -77,11 +77,11 @@ export function momentsRun(x: usize, length: usize, pivot: f32, scale: f32, sums
 
 /** `y = epilogue((x - mu) * a + b)`. */
 export function affineRun(
-  careful: bool, x: usize, y: usize, length: usize, record: usize, residual: usize, bits: usize,
+  careful: bool, x: usize, y: usize, length: usize, record: usize, plane: usize, residual: usize, bits: usize,
 ): void {
-  const mu = v128.load32_splat(record, AFFINE.MU * 16);
-  const a = v128.load32_splat(record, AFFINE.A * 16);
-  const b = v128.load32_splat(record, AFFINE.B * 16);
+  const mu = v128.load32_splat(record + AFFINE.MU * plane);
+  const a = v128.load32_splat(record + AFFINE.A * plane);
+  const b = v128.load32_splat(record + AFFINE.B * plane);
   let steps: usize = careful ? 0 : length / STEP;
   length -= steps * STEP;
   for (; steps > 0; steps--) {
@@ -120,9 +120,9 @@ export function affineRun(
     x += 4 * STEP;
     y += 4 * STEP;
   }
-  const muLow = v128.load32_splat(record, AFFINE.MU_LOW * 16);
-  const scale = v128.load32_splat(record, AFFINE.SCALE * 16);
-  const out = v128.load32_splat(record, AFFINE.OUT * 16);
+  const muLow = v128.load32_splat(record + AFFINE.MU_LOW * plane);
+  const scale = v128.load32_splat(record + AFFINE.SCALE * plane);
+  const out = v128.load32_splat(record + AFFINE.OUT * plane);
   while (length > 0) {
     const n = min<usize>(length, 4);
     const d = f32x4.sub(f32x4.sub(f32x4.mul(loadTail(x, n), scale), mu), muLow);
@@ -144,15 +144,15 @@ export function affineRun(
   }
 }
 
-/** Adds `sum(dy)` and `sum(dy * (x * scale - mu) * xScale)`, dy times `dyScale`, to two float64 at `sums`. */
+/** Adds `sum(dy)` and `sum(dy * (x * scale - mu) * xScale)`, dy times `dyScale`, to float64 at `sums` and 128 bytes on. */
 export function dotsRun(
-  careful: bool, x: usize, dy: usize, length: usize, record: usize, dyScale: f32, xScale: f32, sums: usize,
+  careful: bool, x: usize, dy: usize, length: usize, record: usize, plane: usize, dyScale: f32, xScale: f32, sums: usize,
   bits: usize,
 ): void {
   const zero = f32x4.splat(0);
-  const mu = f32x4.mul(v128.load32_splat(record, GRADIENT.MU * 16), f32x4.splat(xScale));
+  const mu = f32x4.mul(v128.load32_splat(record + GRADIENT.MU * plane), f32x4.splat(xScale));
   let total = load<f64>(sums);
-  let dots = load<f64>(sums, 8);
+  let dots = load<f64>(sums, 128);
   let steps: usize = careful ? 0 : length / STEP;
   length -= steps * STEP;
   while (steps > 0) {
@@ -192,7 +192,7 @@ export function dotsRun(
     total += sum(f32x4.add(f32x4.add(s0, s1), f32x4.add(s2, s3)));
     dots += sum(f32x4.add(f32x4.add(t0, t1), f32x4.add(t2, t3)));
   }
-  const scale = f32x4.mul(v128.load32_splat(record, GRADIENT.SCALE * 16), f32x4.splat(xScale));
+  const scale = f32x4.mul(v128.load32_splat(record + GRADIENT.SCALE * plane), f32x4.splat(xScale));
   const by = f32x4.splat(dyScale);
   while (length > 0) {
     let s = zero;
@@ -216,17 +216,18 @@ export function dotsRun(
     dots += sum(t);
   }
   store<f64>(sums, total);
-  store<f64>(sums, dots, 8);
+  store<f64>(sums, dots, 128);
 }
 
 /** `dx = p * dy + (q * (x - mu) + r)`, or `p * dy` if `frozen`. */
 export function gradientRun(
-  careful: bool, frozen: bool, x: usize, dy: usize, dx: usize, length: usize, record: usize, dresidual: usize, bits: usize,
+  careful: bool, frozen: bool, x: usize, dy: usize, dx: usize, length: usize, record: usize, plane: usize, dresidual: usize,
+  bits: usize,
 ): void {
-  const mu = v128.load32_splat(record, GRADIENT.MU * 16);
-  const p = v128.load32_splat(record, GRADIENT.P * 16);
-  const q = v128.load32_splat(record, GRADIENT.Q * 16);
-  const r = v128.load32_splat(record, GRADIENT.R * 16);
+  const mu = v128.load32_splat(record + GRADIENT.MU * plane);
+  const p = v128.load32_splat(record + GRADIENT.P * plane);
+  const q = v128.load32_splat(record + GRADIENT.Q * plane);
+  const r = v128.load32_splat(record + GRADIENT.R * plane);
   let steps: usize = careful || bits || frozen ? 0 : length / STEP;
   length -= steps * STEP;
   for (; steps > 0; steps--) {
@@ -242,9 +243,9 @@ export function gradientRun(
     dy += 4 * STEP;
     dx += 4 * STEP;
   }
-  const scale = v128.load32_splat(record, GRADIENT.SCALE * 16);
-  const by = v128.load32_splat(record, GRADIENT.DY_SCALE * 16);
-  const out = v128.load32_splat(record, GRADIENT.OUT * 16);
+  const scale = v128.load32_splat(record + GRADIENT.SCALE * plane);
+  const by = v128.load32_splat(record + GRADIENT.DY_SCALE * plane);
+  const out = v128.load32_splat(record + GRADIENT.OUT * plane);
   while (length > 0) {
     const n = min<usize>(length, 4);
     let g = loadTail(dy, n);
