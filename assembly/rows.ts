@@ -2,8 +2,9 @@
  * Normalization of each row of [rows, length], with a gamma and a beta for each position: layer norm and, about 0
  * instead of the mean, RMS norm.
  *
- *   ├──────── row: statistics, then written while it is in the first-level cache ────────┤
- *   TILE rows of a backward pass are read a second time, for dgamma and dbeta, down their positions
+ *   ├──────── row: sums, then written while it is in the first-level cache ────────┤
+ *      │  │  │  │  │   backward, a position's own sums over TILE rows
+ *      ▼  ▼  ▼  ▼  ▼   stay in float32, then go to dgamma and dbeta
  */
 import { exponent, gradientRange, gradientScale, power, rstdOf, scaleOf } from "./coefficients";
 import { FAR, readAlong } from "./far";
@@ -12,10 +13,10 @@ import { groupMoments } from "./moments";
 import { APPLY, REDUCE } from "./steps";
 
 /**
- * Rows are read along, whole: four side by side leave the prefetch idle (8192 x 512, backward: 18 cycles a vector, 8.7 so).
- * Those longer than a block, whose parameters' sums would leave the first-level cache, are brought to the second-level cache
- * first, where the minibatch does not lie there (from NEAR bytes), and then taken by blocks, four rows at a time
- * (4096 x 4096: 14.8, 12.1).
+ * Backward, rows are read one by one: four side by side leave the prefetch idle (8192 x 512: 18 cycles a vector, 10). Those
+ * longer than a block, whose parameters' sums would leave the first-level cache, are brought to the second-level cache, unless
+ * the minibatch lies there anyway (up to NEAR bytes), and taken from there by blocks, four rows at a time (4096 x 4096: 14.8
+ * along whole rows, 12.1).
  */
 // @ts-ignore: decorator
 @inline const BLOCK: usize = 4096;
@@ -28,7 +29,10 @@ import { APPLY, REDUCE } from "./steps";
 @inline const TILE: usize = 16;
 // @ts-ignore: decorator
 @inline const HALF: usize = 8;
-/** Values of the rows whose statistics are taken together. */
+/**
+ * Values of the rows whose statistics are taken together, as one's wait for divisions and a root is another's time to sum
+ * (16 x 16, forward: 42 cycles a vector, 29).
+ */
 // @ts-ignore: decorator
 @inline const SHORT: usize = 2000;
 /** Scratch: two sums for each of a group, a tile's records, then 16 bytes a position. */
@@ -72,7 +76,6 @@ export function rowsForward(
 ): void {
   const stride = length << 2;
   const wide = wideOf(gamma, beta, length);
-  // The statistics of several short rows first: one's wait for divisions and a root is another's time to sum.
   const most = max<usize>(1, min<usize>(TILE, SHORT / max(length, 1)));
   const far = rows * stride >= FAR / 2;
   for (; rows > 0; ) {

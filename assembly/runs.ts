@@ -3,8 +3,8 @@
  * and gamma and beta for each of groups * width channels. Batch norm channels-first is outer = 1, width = 1; instance
  * norm has an outer for each example; group norm a width of channels / groups.
  *
- *   outer 0   row 0  ├─ group 0 ─┼─ group 1 ─┼─ … ─┤     a group's runs (width * length values each) are summed in
- *             row 1  ├─ group 0 ─┼─ group 1 ─┼─ … ─┤     turn, then its channels (length values each) are written
+ *   outer 0   row 0  ├─ group 0 ─┼─ group 1 ─┼─ … ─┤     every run (width * length values) is added to its group's sums, row
+ *             row 1  ├─ group 0 ─┼─ group 1 ─┼─ … ─┤     by row; then its channels (length values each) are written
  *
  * `segments` is 0, or pairs [from, to) of positions row * length + i, none across a row, that take part.
  */

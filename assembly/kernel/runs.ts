@@ -61,12 +61,13 @@ export function momentsRun(x: usize, length: usize, pivot: f32, scale: f32, sums
   while (length > 0) {
     const n = min<usize>(length, 4);
     const v = f32x4.mul(loadTail(x, n), by);
-    let d = f32x4.sub(v, p);
-    if (n < 4) d = keep(d, (1 << u32(n)) - 1);
+    // In float64, as few values bear few roundings; beyond the last, v and its pivot are 0.
+    const about = n < 4 ? keep(p, (1 << u32(n)) - 1) : p;
+    const d0 = f64x2.sub(low(v), low(about));
+    const d1 = f64x2.sub(high(v), high(about));
     s0 = f64x2.add(s0, low(v));
     s1 = f64x2.add(s1, high(v));
-    const q = f32x4.mul(d, d);
-    squares = f64x2.add(squares, f64x2.add(low(q), high(q)));
+    squares = f64x2.add(squares, f64x2.add(f64x2.mul(d0, d0), f64x2.mul(d1, d1)));
     x += 16;
     length -= n;
   }
@@ -194,27 +195,26 @@ export function dotsRun(
   }
   const scale = f32x4.mul(v128.load32_splat(record + GRADIENT.SCALE * plane), f32x4.splat(xScale));
   const by = f32x4.splat(dyScale);
+  // In float64: a group of a few values bears no more roundings than those of its coefficients.
+  let rest = f64x2.splat(0);
+  let restDots = rest;
   while (length > 0) {
-    let s = zero;
-    let t = zero;
-    for (let left = STEPS; left > 0 && length > 0; left--) {
-      const n = min<usize>(length, 4);
-      let g = f32x4.mul(loadTail(dy, n), by);
-      if (bits) {
-        g = keep(g, load<u8>(bits));
-        bits++;
-      }
-      let d = f32x4.sub(f32x4.mul(loadTail(x, n), scale), mu);
-      if (n < 4) d = keep(d, (1 << u32(n)) - 1);
-      s = f32x4.add(s, g);
-      t = madd(g, d, t);
-      x += n << 2;
-      dy += n << 2;
-      length -= n;
+    const n = min<usize>(length, 4);
+    let g = f32x4.mul(loadTail(dy, n), by);
+    if (bits) {
+      g = keep(g, load<u8>(bits));
+      bits++;
     }
-    total += sum(s);
-    dots += sum(t);
+    let d = f32x4.sub(f32x4.mul(loadTail(x, n), scale), mu);
+    if (n < 4) d = keep(d, (1 << u32(n)) - 1);
+    rest = f64x2.add(rest, f64x2.add(low(g), high(g)));
+    restDots = f64x2.add(restDots, f64x2.add(f64x2.mul(low(g), low(d)), f64x2.mul(high(g), high(d))));
+    x += n << 2;
+    dy += n << 2;
+    length -= n;
   }
+  total += f64x2.extract_lane(rest, 0) + f64x2.extract_lane(rest, 1);
+  dots += f64x2.extract_lane(restDots, 0) + f64x2.extract_lane(restDots, 1);
   store<f64>(sums, total);
   store<f64>(sums, dots, 128);
 }
