@@ -10,6 +10,7 @@ import { exponent, gradientRange, gradientScale, power, rstdOf, scaleOf } from "
 import { FAR, readAlong } from "./far";
 import { ROW, affineRow, dotsAlong, dotsRow, flushRows, gradientRow, parameterRows } from "./kernel/rows";
 import { groupMoments } from "./moments";
+import { clear } from "./simd/lanes";
 import { APPLY, REDUCE } from "./steps";
 
 /**
@@ -170,7 +171,7 @@ function gradientRecord(record: usize, rms: bool, mean: f64, rstd: f64, sum1: f6
 
 /**
  * One backward pass. REDUCE sets `sum1`, `sum2` (float64, a value a row) to the sums of `gamma * dy` and
- * `gamma * dy * xhat`, and adds `sum(dy)` and `sum(dy * xhat)` over the rows to dbeta and dgamma (float64, a value a
+ * `gamma * dy * xhat`, dbeta and dgamma to `sum(dy)` and `sum(dy * xhat)` over the rows (float64, a value a
  * position); APPLY writes dx from sum1 and sum2. With both, dx must not lie over dy, which may be read again.
  */
 export function rowsBackward(
@@ -186,7 +187,8 @@ export function rowsBackward(
   const set = whole << 1;
   const most: usize = stride > BLOCK ? GROUP : 1;
   const along = most > 1 && rows * stride >= NEAR;
-  memory.fill(sums, 0, set << 1);
+  if (steps & REDUCE) clear(dgamma, (dbeta - dgamma) << 1);
+  clear(sums, set << 1);
   let held: usize = 0;
   let careful = false;
   while (rows > 0) {
@@ -232,7 +234,7 @@ export function rowsBackward(
     if (rows != 0 && held < TILE) continue;
     if (steps & REDUCE) {
       const back = held * stride;
-      if (careful) memory.fill(sums, 0, set << 1);
+      if (careful) clear(sums, set << 1);
       else flushRows(x - back, dy - back, held, length, whole, records, sums, set, dgamma, dbeta);
       parameterRows(
         x - back, dy - back, held, length, careful ? 0 : whole, records, dgamma, dbeta, bits ? bits - held * bitStride : 0, bitStride,

@@ -11,6 +11,7 @@
 import { finishDots, groupDots } from "./columns/backward";
 import { padded, spread, sumOf } from "./columns/layout";
 import { affineOf, dotsOf, gradientOf, gradientScale, LESS, rstdOf } from "./coefficients";
+import { clear } from "./simd/lanes";
 import { APPLY, FROZEN, REDUCE } from "./steps";
 import { affineRun, dotsRun, gradientRun } from "./kernel/runs";
 import { groupMoments } from "./moments";
@@ -195,6 +196,7 @@ export function runsBackward(
   const channelSum2 = valuesAt(work, room, 3);
   const sums = sumsAt(work, room);
   const bytes = length << 2;
+  if (steps & REDUCE) clear(dgamma, (dbeta - dgamma) << 1);
   for (; outer > 0; outer--) {
     for (let g: usize = 0; g < groups; g += most) {
       const batch = min(groups - g, most);
@@ -207,7 +209,7 @@ export function runsBackward(
       spread(rstd + (g << 3), batch, width, 1, channelRstd);
       dotsOf(records, plane, channelMean, channelRstd, channels, careful);
       if (steps & REDUCE) {
-        memory.fill(sums, 0, room * 20);
+        clear(sums, room * 20);
         // Row by row, so that adjacent channels are read along.
         for (let row: usize = 0; row < rows && !segments; row++) {
           let from = at + ((row * stride) << 2);

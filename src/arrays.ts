@@ -68,12 +68,17 @@ export const given = (array: Float32Array, linear: Float32Array): Given => ({
 export const renewed = ({ array, size, offset }: Given, linear: Float32Array): Float32Array =>
   offset < 0 || lengthOf(array) === size ? array : linear.subarray(offset / 4, offset / 4 + size);
 
-/** Copies `from` into `to`, whatever a subclass has made of `set`; one that is detached holds nothing to copy. */
+/**
+ * Copies `from` into `to`, whatever a subclass has made of `set`; one that is detached holds nothing to copy. Short ones by a
+ * loop, which spares a call (BatchNorm of 4 channels, evaluation: 0.26 us, 0.18).
+ */
 export function copyInto(to: Float32Array | Float64Array, from: Float32Array, offset = 0): void {
-  if (lengthOf(from) > 0) setAll.call(to, from, offset);
+  const length = lengthOf(from);
+  if (length > 16) setAll.call(to, from, offset);
+  else for (let i = 0; i < length; i++) to[offset + i] = from[i]!;
 }
 
-/** Fills `to` from `from[offset]` on; short ones by a loop, which spares making a view: 28 ns for 16 values by either. */
+/** Fills `to` from `from[offset]` on, in the same way. */
 export function copyFrom(from: Float32Array, offset: number, to: Float32Array): void {
   const length = lengthOf(to);
   if (length > 16) setAll.call(to, from.subarray(offset, offset + length));

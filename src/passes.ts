@@ -125,7 +125,7 @@ export function forwardPass(
   else kernels.columnsForward(steps, x, y, outer, rows, groups, width, segments, segmentCount, count, mean, variance, rstd, eps, gamma, beta, added, bits, work);
 }
 
-/** REDUCE starts dgamma and dbeta from zero. dx may lie over dy. */
+/** dx may lie over dy. */
 export function backwardPass(
   held: Runtime,
   g: Geometry,
@@ -142,7 +142,6 @@ export function backwardPass(
     backwardPass(held, g, steps & ~REDUCE, x, dy, dx, b, e);
     return;
   }
-  if (steps & REDUCE) held.f64.fill(0, b.dgamma / 8, b.gamma / 8);
   const { mean, rstd, sum1, sum2, dgamma, dbeta, work } = b;
   const { kernels } = held;
   const gamma = gammaAt(held, g, b, e);

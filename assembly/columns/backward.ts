@@ -1,6 +1,7 @@
 /** The backward pass down columns; layout.ts has how they are walked. */
 import { dotsOf, FAINT_DOT, GRADIENT, gradientOf, gradientScale, LESS } from "../coefficients";
 import { dotsLanes, STRIP } from "../kernel/columns";
+import { clear } from "../simd/lanes";
 import { APPLY, FROZEN, OWN, REDUCE } from "../steps";
 import { addLanes } from "./forward";
 import {
@@ -20,7 +21,7 @@ function refineDots(
     if (by != 1) open |= 1 << u32(lane);
   }
   if (!open) return;
-  memory.fill(head + 64, 0, 160);
+  clear(head + 64, 160);
   // Where the sums were too large, x may be: it is brought down as well.
   const dyScale = v128.load(head);
   const xScale = v128.bitselect(f32x4.splat(LESS), f32x4.splat(1), f32x4.lt(dyScale, f32x4.splat(1)));
@@ -72,7 +73,7 @@ function sharpenDots(
       const vector = c & ~3;
       if (vector != walked) {
         walked = vector;
-        memory.fill(head + 64, 0, 160);
+        clear(head + 64, 160);
         addLanes(
           x + (vector << 2), rows, stride, columns - vector, segments, segmentCount,
           v128.load(records + (vector << 2) + GRADIENT.MU * plane),
@@ -179,9 +180,9 @@ export function groupDots(columns: usize, width: usize, sums: usize, gamma: usiz
 }
 
 /**
- * One backward pass. REDUCE adds `sum(dy)` to dbeta and `sum(dy * xhat)` to dgamma (float64, a value a column), and
- * sets `sum1`, `sum2` (float64, outer * groups) to those sums weighted by gamma; APPLY writes dx from them, with
- * FROZEN statistics `gamma * rstd * dy`. `bits` are the forward's; `dresidual` takes dy as ReLU let it through, or 0.
+ * One backward pass. REDUCE sets dbeta to `sum(dy)` and dgamma to `sum(dy * xhat)` (float64, a value a column; dbeta lies behind
+ * dgamma, with as much room), and `sum1`, `sum2` (float64, outer * groups) to those sums weighted by gamma; APPLY writes dx from
+ * them, with FROZEN statistics `gamma * rstd * dy`. `bits` are the forward's; `dresidual` takes dy as ReLU let it through, or 0.
  */
 export function columnsBackward(
   steps: usize, x: usize, dy: usize, dx: usize, outer: usize, rows: usize, groups: usize, width: usize, segments: usize,
@@ -211,6 +212,7 @@ export function columnsBackward(
   const own = k > 1 ? real : columns;
   let channelGamma = gamma;
   if (k > 1 && gamma) repeat(gamma, real, k, (channelGamma = columnGamma));
+  if (steps & REDUCE) clear(dgamma, (dbeta - dgamma) << 1);
   for (; outer > 0; outer--) {
     let m = mean;
     let r = rstd;
@@ -220,7 +222,7 @@ export function columnsBackward(
     }
     dotsOf(records, plane, m, r, columns, careful);
     if (steps & REDUCE) {
-      memory.fill(sums, 0, room * 20);
+      clear(sums, room * 20);
       // Strips that bits mask are left to the lanes, as careful ones are: an instance for them cost 1.3 kB.
       const strips = columns / STRIP;
       const fast = !bits && alike(careful, 0, strips) == strips && !load<u8>(careful);

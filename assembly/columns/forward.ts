@@ -2,7 +2,7 @@
 import { affineOf, rstdOf } from "../coefficients";
 import { momentsLanes } from "../kernel/columns";
 import { DOWN, EPS_RULES, TINY, isNear, scaleOfMoments } from "../moments";
-import { loadLanes } from "../simd/lanes";
+import { clear, loadLanes } from "../simd/lanes";
 import { APPLY, EXACTLY, REDUCE } from "../steps";
 import {
   addRows, applyPlanes, carefulAt, foldCopies, padded, pivotsAt, recordsAt, repeat, sideBySide, spread, stagedAt, sumOf, sumsAt,
@@ -91,7 +91,7 @@ function refineMoments(
     open |= 1 << u32(lane);
   }
   for (let attempt = 0; open != 0 && attempt < 3; attempt++) {
-    memory.fill(head + 64, 0, 160);
+    clear(head + 64, 160);
     const about = v128.load(head);
     const scales = v128.load(head, 16);
     addLanes(x, rows, stride, lanes, segments, segmentCount, about, scales, head + 64);
@@ -178,7 +178,7 @@ export function columnsForward(
       const span = segments ? load<usize>(segments, 4) - first : rows;
       pivots(x + first * realStride, span, realStride, real, pivot);
       if (k > 1) repeat(pivot, real, k - 1, pivot + realStride);
-      memory.fill(sums, 0, room * 20);
+      clear(sums, room * 20);
       addRows(fast, x, 0, full, stride, columns, segments, segmentCount, pivot, 0, sums, 0, 0);
       if (rest) addRows(fast, x + full * stride, 0, rest, realStride, real, 0, 0, pivot, 0, sums, 0, 0);
       if (k > 1) foldCopies(sums, real, k);
