@@ -25,17 +25,19 @@ import { APPLY, REDUCE } from "./steps";
 @inline const GROUP: usize = 4;
 // @ts-ignore: decorator
 @inline const NEAR: usize = 2 << 20;
+// @ts-ignore: decorator
+@inline const SHORT: usize = 1024;
 /** Rows whose parameters' sums stay in float32, either half in a set of its own: a sum passes eight roundings. */
 // @ts-ignore: decorator
 @inline const TILE: usize = 16;
 // @ts-ignore: decorator
 @inline const HALF: usize = 8;
 /**
- * Values of the rows whose statistics are taken together, as one's wait for divisions and a root is another's time to sum
+ * Bytes of the rows whose statistics are taken together, as one's wait for divisions and a root is another's time to sum
  * (16 x 16, forward: 42 cycles a vector, 29).
  */
 // @ts-ignore: decorator
-@inline const SHORT: usize = 2000;
+@inline const STATISTICS: usize = 8000;
 /** Scratch: two sums for each of a group, a tile's records, then 16 bytes a position. */
 // @ts-ignore: decorator
 @inline const RECORDS: usize = 64;
@@ -63,7 +65,6 @@ function xhatRecord(record: usize, mean: f64, rstd: f64): f64 {
   v128.store(record, f32x4.splat(f32(inverse)), ROW.RSTD);
   v128.store(record, f32x4.splat(f32((f64(mu) - mean * scale) * inverse)), ROW.SHIFT);
   v128.store(record, f32x4.splat(f32(scale)), ROW.SCALE);
-  v128.store(record, f32x4.splat(1), ROW.DY_SCALE);
   return scale;
 }
 
@@ -77,7 +78,7 @@ export function rowsForward(
 ): void {
   const stride = length << 2;
   const wide = wideOf(gamma, beta, length);
-  const most = max<usize>(1, min<usize>(TILE, SHORT / max(length, 1)));
+  const most = max<usize>(1, min<usize>(TILE, STATISTICS / stride));
   const far = rows * stride >= FAR / 2;
   for (; rows > 0; ) {
     const batch = min(rows, most);
@@ -132,7 +133,6 @@ function reduceRow(
     v128.store(sums, f32x4.splat(0));
     from = 0;
   }
-  v128.store(record, f32x4.splat(1), ROW.DY_SCALE);
   store<f64>(sum1, s);
   store<f64>(sum2, t);
 }
@@ -185,8 +185,9 @@ export function rowsBackward(
   const records = work + RECORDS;
   const whole: usize = bits ? 0 : stride & ~31;
   const set = whole << 1;
-  const most: usize = stride > BLOCK ? GROUP : 1;
-  const along = most > 1 && rows * stride >= NEAR;
+  const near = rows * stride < NEAR;
+  // Short rows that are near, too, so that one's latencies are another's time (16 x 16: 53 cycles a vector, 46).
+  const most: usize = stride > BLOCK || (near && stride <= SHORT) ? GROUP : 1;
   if (steps & REDUCE) clear(dgamma, (dbeta - dgamma) << 1);
   clear(sums, set << 1);
   let held: usize = 0;
@@ -200,7 +201,7 @@ export function rowsBackward(
       v128.store(work + (row << 4), f32x4.splat(0));
     }
     const from: usize = careful || !(steps & REDUCE) ? 0 : whole;
-    if (along) {
+    if (!near && stride > BLOCK) {
       readAlong(x, group * stride);
       readAlong(dy, group * stride);
     }

@@ -22,7 +22,7 @@ import { groupMoments } from "./moments";
  * 5.9, 7.4); else what stays in the first-level cache for the second pass.
  */
 function batchOf(rows: usize, groups: usize, run: usize): usize {
-  return rows > 1 ? groups : max(1, min(groups, BATCH / max(run, 1)));
+  return rows > 1 ? groups : max(1, min(groups, BATCH / run));
 }
 
 /** Values of the groups of one row that are taken together. */
