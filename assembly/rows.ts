@@ -69,7 +69,7 @@ function xhatRecord(record: usize, mean: f64, rstd: f64): f64 {
 }
 
 /**
- * One forward pass. `rms` takes the statistics about 0. `mean`, `variance` and `rstd` are float64, a value a row; gamma
+ * One forward pass. `rms` takes the statistics about 0. `mean`, `variance` and `rstd` are float64, a value a row, in pairs; gamma
  * and beta float32, a value a position, or 0 for none; `bits` or 0 for no ReLU.
  */
 export function rowsForward(

@@ -92,7 +92,7 @@ if (process.env.CHECKED) {
     await load();
     const held = (await import("../src/runtime/runtime.js")).runtime();
     const x = held.alloc(4 * 5);
-    const [mean, variance, rstd, work] = [8, 8, 8, 4096].map((bytes) => held.alloc(bytes)) as [
+    const [mean, variance, rstd, work] = [16, 16, 16, 4096].map((bytes) => held.alloc(bytes)) as [
       number,
       number,
       number,
