@@ -50,8 +50,8 @@ import { APPLY, REDUCE } from "./steps";
 function wideOf(gamma: usize, beta: usize, length: usize): f32 {
   const large = f32(1.2676506002282294e30); // 2^100
   for (let i: usize = 0; i < length << 2; i += 4) {
-    if (gamma && abs(load<f32>(gamma + i)) > large) return 18446744073709551616.0; // 2^64
-    if (beta && abs(load<f32>(beta + i)) > large) return 18446744073709551616.0;
+    const wide = (gamma && abs(load<f32>(gamma + i)) > large) || (beta && abs(load<f32>(beta + i)) > large);
+    if (wide) return 18446744073709551616.0; // 2^64
   }
   return 1;
 }

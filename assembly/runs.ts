@@ -29,22 +29,9 @@ function batchOf(rows: usize, groups: usize, run: usize): usize {
 // @ts-ignore: decorator
 @inline const BATCH: usize = 2048;
 
-/** The scratch: a byte of bits, then arrays with room for `room` channels, 84 bytes for each. */
+/** The scratch: a byte of bits, then arrays with room for `room` channels, up to 84 bytes for each. */
 // @ts-ignore: decorator
 @inline const RECORDS: usize = 16;
-// @ts-ignore: decorator
-@inline function carefulAt(work: usize, room: usize): usize {
-  return work + RECORDS + 28 * room;
-}
-/** Means, rstd, and two sums (float64). */
-// @ts-ignore: decorator
-@inline function valuesAt(work: usize, room: usize, array: usize): usize {
-  return work + RECORDS + (32 + (array << 3)) * room;
-}
-// @ts-ignore: decorator
-@inline function sumsAt(work: usize, room: usize): usize {
-  return work + RECORDS + 64 * room;
-}
 
 /** One forward pass; the arguments are those of `columnsForward`. */
 export function runsForward(
@@ -61,10 +48,10 @@ export function runsForward(
   const room = padded(most * width + 3);
   const plane = room << 2;
   const records = work + RECORDS;
-  const careful = carefulAt(work, room);
-  const channelMean = valuesAt(work, room, 0);
-  const channelRstd = valuesAt(work, room, 1);
-  const sums = sumsAt(work, room);
+  const careful = records + 6 * plane;
+  const channelMean = careful + plane;
+  const channelRstd = channelMean + 2 * plane;
+  const sums = channelRstd + 2 * plane;
   for (; outer > 0; outer--) {
     for (let g: usize = 0; g < groups; g += most) {
       const batch = min(groups - g, most);
@@ -189,12 +176,13 @@ export function runsBackward(
   const room = padded(most * width + 3);
   const plane = room << 2;
   const records = work + RECORDS;
-  const careful = carefulAt(work, room);
-  const channelMean = valuesAt(work, room, 0);
-  const channelRstd = valuesAt(work, room, 1);
-  const channelSum1 = valuesAt(work, room, 2);
-  const channelSum2 = valuesAt(work, room, 3);
-  const sums = sumsAt(work, room);
+  const wide = room << 3;
+  const careful = records + 7 * plane;
+  const channelMean = careful + plane;
+  const channelRstd = channelMean + wide;
+  const channelSum1 = channelRstd + wide;
+  const channelSum2 = channelSum1 + wide;
+  const sums = channelSum2 + wide;
   const bytes = length << 2;
   if (steps & REDUCE) clear(dgamma, (dbeta - dgamma) << 1);
   for (; outer > 0; outer--) {

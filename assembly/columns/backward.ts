@@ -5,8 +5,7 @@ import { clear } from "../simd/lanes";
 import { APPLY, FROZEN, OWN, REDUCE } from "../steps";
 import { addLanes } from "./forward";
 import {
-  addRows, alike, applyPlanes, carefulAt, foldCopies, padded, recordsAt, repeat, sideBySide, sizeOf, spread, stagedAt, sumOf,
-  sumsAt,
+  addRows, alike, applyPlanes, foldCopies, HEAD, padded, repeat, sideBySide, sizeOf, spread, sumOf,
 } from "./layout";
 
 /** Where sums of gradients left the range, those columns alone are summed once more, dy scaled. */
@@ -201,14 +200,15 @@ export function columnsBackward(
   const stride: usize = columns << 2;
   const bitStride = (columns + 3) >> 2;
   const realStride: usize = real << 2;
-  const sums = sumsAt(work, room);
-  const records = recordsAt(work, room);
-  const careful = carefulAt(work, room);
-  const columnGamma = stagedAt(work, room, 0);
-  const columnMean = stagedAt(work, room, 1);
-  const columnRstd = stagedAt(work, room, 2);
-  const columnSum1 = stagedAt(work, room, 3);
-  const columnSum2 = stagedAt(work, room, 4);
+  const wide = room << 3;
+  const sums = work + HEAD;
+  const records = sums + 5 * plane;
+  const careful = records + 7 * plane;
+  const columnGamma = careful + plane;
+  const columnMean = columnGamma + wide;
+  const columnRstd = columnMean + wide;
+  const columnSum1 = columnRstd + wide;
+  const columnSum2 = columnSum1 + wide;
   const own = k > 1 ? real : columns;
   let channelGamma = gamma;
   if (k > 1 && gamma) repeat(gamma, real, k, (channelGamma = columnGamma));

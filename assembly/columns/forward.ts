@@ -5,7 +5,7 @@ import { DOWN, EPS_RULES, TINY, isNear, scaleOfMoments } from "../moments";
 import { clear, loadLanes } from "../simd/lanes";
 import { APPLY, EXACTLY, REDUCE } from "../steps";
 import {
-  addRows, applyPlanes, carefulAt, foldCopies, padded, pivotsAt, recordsAt, repeat, sideBySide, spread, stagedAt, sumOf, sumsAt,
+  addRows, applyPlanes, foldCopies, HEAD, padded, repeat, sideBySide, spread, sumOf,
 } from "./layout";
 
 /** Up to so many values behind a channel's gradients, means are taken in float64 from the start; see `sharpenDots`. */
@@ -18,8 +18,8 @@ function pivots(x: usize, rows: usize, stride: usize, columns: usize, to: usize)
   const zero = f32x4.splat(0);
   for (let c: usize = 0; c < columns; c += 4) {
     let total = zero;
-    for (let i: u64 = 0; i < 8; i++) {
-      const row = x + usize((i * rows) >> 3) * stride;
+    for (let i: usize = 0; i < 8; i++) {
+      const row = x + ((i * rows) >> 3) * stride;
       total = f32x4.add(total, f32x4.mul(loadLanes(row, columns - c), eighth));
     }
     v128.store(to, total);
@@ -156,15 +156,16 @@ export function columnsForward(
   const stride: usize = columns << 2;
   const bitStride = (columns + 3) >> 2;
   const realStride: usize = real << 2;
-  const pivot = pivotsAt(work);
-  const sums = sumsAt(work, room);
-  const records = recordsAt(work, room);
-  const careful = carefulAt(work, room);
-  const columnGamma = stagedAt(work, room, 0);
-  const columnBeta = columnGamma + (room << 2);
-  const columnMean = stagedAt(work, room, 1);
-  const columnVariance = stagedAt(work, room, 2);
-  const columnRstd = stagedAt(work, room, 3);
+  const wide = room << 3;
+  const pivot = work + HEAD;
+  const sums = pivot + plane;
+  const records = sums + 5 * plane;
+  const careful = records + 7 * plane;
+  const columnGamma = careful + plane;
+  const columnBeta = columnGamma + plane;
+  const columnMean = columnGamma + wide;
+  const columnVariance = columnMean + wide;
+  const columnRstd = columnVariance + wide;
   const own = k > 1 ? real : columns;
   let channelGamma = gamma;
   let channelBeta = beta;

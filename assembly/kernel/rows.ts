@@ -49,13 +49,10 @@ export namespace ROW {
   beta: usize, bits: usize,
 ): void {
   const xhat = madd(f32x4.sub(f32x4.mul(loadLanes(x + at, n), scale), mu), rstd, shift);
-  let v: v128;
-  if (wide == 1) v = madd(xhat, loadLanes(gamma + at, n), betaOf(beta, at, n));
-  else {
-    const less = f32x4.splat(1 / wide);
-    const g = f32x4.mul(loadLanes(gamma + at, n), less);
-    v = f32x4.mul(madd(xhat, g, f32x4.mul(betaOf(beta, at, n), less)), f32x4.splat(wide));
-  }
+  // Where wide is 1, as it nearly always is, the products with it change nothing.
+  const less = f32x4.splat(1 / wide);
+  const g = f32x4.mul(loadLanes(gamma + at, n), less);
+  let v = f32x4.mul(madd(xhat, g, f32x4.mul(betaOf(beta, at, n), less)), f32x4.splat(wide));
   if (bits) {
     store<u8>(bits + (at >> 4), passBits(v));
     v = relu(v);
