@@ -1,4 +1,9 @@
-/** The binary interface: raw addresses and scalars. The memory is imported; nothing here allocates or keeps state. */
+/**
+ * The binary interface: raw addresses and scalars. The memory is imported; nothing here allocates or keeps state.
+ *
+ * In all of these files `@ts-ignore: decorator` stands before AssemblyScript's `@inline`, since TypeScript's own checker, which
+ * editors run, takes decorators on classes only.
+ */
 
 /** Raised whenever the meaning of an export changes, so that a facade refuses a binary that is not its own. */
 export const ABI: i32 = 1;

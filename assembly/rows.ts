@@ -25,6 +25,7 @@ import { APPLY, REDUCE } from "./steps";
 @inline const GROUP: usize = 4;
 // @ts-ignore: decorator
 @inline const NEAR: usize = 2 << 20;
+/** Bytes of rows, near ones, that are taken four at a time as well, so that one's latencies are another's time (16 x 16: 53, 46). */
 // @ts-ignore: decorator
 @inline const SHORT: usize = 1024;
 /** Rows whose parameters' sums stay in float32, either half in a set of its own: a sum passes eight roundings. */
@@ -80,7 +81,7 @@ export function rowsForward(
   const wide = wideOf(gamma, beta, length);
   const most = max<usize>(1, min<usize>(TILE, STATISTICS / stride));
   const far = rows * stride >= FAR / 2;
-  for (; rows > 0; ) {
+  while (rows > 0) {
     const batch = min(rows, most);
     rows -= batch;
     if (steps & REDUCE) {
@@ -186,10 +187,11 @@ export function rowsBackward(
   const whole: usize = bits ? 0 : stride & ~31;
   const set = whole << 1;
   const near = rows * stride < NEAR;
-  // Short rows that are near, too, so that one's latencies are another's time (16 x 16: 53 cycles a vector, 46).
   const most: usize = stride > BLOCK || (near && stride <= SHORT) ? GROUP : 1;
-  if (steps & REDUCE) clear(dgamma, (dbeta - dgamma) << 1);
-  clear(sums, set << 1);
+  if (steps & REDUCE) {
+    clear(dgamma, (dbeta - dgamma) << 1);
+    clear(sums, set << 1);
+  }
   let held: usize = 0;
   let careful = false;
   while (rows > 0) {
@@ -201,7 +203,7 @@ export function rowsBackward(
       v128.store(work + (row << 4), f32x4.splat(0));
     }
     const from: usize = careful || !(steps & REDUCE) ? 0 : whole;
-    if (!near && stride > BLOCK) {
+    if (from && !near && stride > BLOCK) {
       readAlong(x, group * stride);
       readAlong(dy, group * stride);
     }

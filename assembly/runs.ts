@@ -48,10 +48,11 @@ export function runsForward(
   const room = padded(most * width + 3);
   const plane = room << 2;
   const records = work + RECORDS;
+  const wide = room << 3;
   const careful = records + 6 * plane;
   const channelMean = careful + plane;
-  const channelRstd = channelMean + 2 * plane;
-  const sums = channelRstd + 2 * plane;
+  const channelRstd = channelMean + wide;
+  const sums = channelRstd + wide;
   for (; outer > 0; outer--) {
     for (let g: usize = 0; g < groups; g += most) {
       const batch = min(groups - g, most);

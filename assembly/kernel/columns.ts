@@ -28,9 +28,9 @@ import { AFFINE, GRADIENT } from "../coefficients";
 @inline export const SIZES: usize = 256;
 
 /**
- * Rows whose sums stay in float32: groups of four, each added up as a tree. An outlier then passes five roundings at
- * most; sixteen rows in sequence cost 7 units of the variance where all others round alike. The move to float64 takes 18
- * instructions a vector, spread over them.
+ * Rows whose dot products stay in float32: groups of four, each added up as a tree. An outlier then passes five roundings at
+ * most; sixteen rows in sequence would cost 7 units where all others round alike. The move to float64 takes 18 instructions
+ * a vector, spread over them. Moments have `FEW`.
  */
 // @ts-ignore: decorator
 @inline export const TILE: usize = 16;
@@ -48,7 +48,7 @@ import { AFFINE, GRADIENT } from "../coefficients";
 }
 
 /**
- * Groups whose squares stay in float32: those have a rounding of their own and twice that of the difference, and with four an
+ * Groups whose moments stay in float32: squares have a rounding of their own and twice that of the difference, and with four an
  * outlier was found to cost 4.3 units.
  */
 // @ts-ignore: decorator
