@@ -102,6 +102,23 @@ describe.each(variants)("backward, %s", (variant) => {
     }
   });
 
+  test.each([[[40_007, 83]], [[1_511, 2100]]])(
+    "columns that come from memory, some of which take scales or a mean's low half: %j",
+    (shape) => {
+      const subject = { family: "batch", shape } as const;
+      const geometry = geometryOf(subject);
+      const x = normals(geometry.size, 3);
+      const channels = shape[1]!;
+      for (let at = 0; at < x.length; at += channels) {
+        x[at + 20]! *= 1e30;
+        x[at + 50]! += 1e6;
+      }
+      for (const mode of ["train", "eval"] as const) {
+        judge(library, { subject, x, dy: gradientFor(geometry), mode });
+      }
+    },
+  );
+
   test("is what central differences of the reference say", () => {
     for (const subject of subjectsOfEveryFamily(7, 3)) {
       const geometry = geometryOf(subject);

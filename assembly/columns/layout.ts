@@ -31,8 +31,7 @@ import {
 /** How many rows lie side by side; one where `unlike` (segments, bits) gives rows a meaning of their own. */
 export function sideBySide(rows: usize, columns: usize, unlike: usize): usize {
   if (unlike != 0 || columns >= NARROW || (columns & (STRIP - 1)) == 0) return 1;
-  let k: usize = 16;
-  for (let odd = columns; (odd & 1) == 0; odd >>= 1) k >>= 1;
+  const k = STRIP >> ctz(columns);
   return rows >= 2 * k ? k : 1;
 }
 
@@ -198,17 +197,18 @@ export function addRows(
 @inline const CHUNK: usize = 2 << 20;
 
 /**
- * Rows that are written side by side, coefficients loaded once: eight, or four where rows share their place in the
- * first-level cache. Far arrays are taken in the order of their addresses, whose prefetch is worth more than the loads
- * of coefficients saved (32768 x 256: 2.1 ms for one row at a time, 8.3 for four, 7.3 for eight that were read along
- * before; 4096 x 1024: 1.1, 1.5; 32768 x 64: 0.43 for two, 0.65 for one, 0.54 for eight), as long as a row's coefficients
- * and values fit the first-level cache: up to `longest` bytes of a row.
+ * Rows are written a few side by side, coefficients loaded once: eight, or four where rows share their place in the first-level
+ * cache. Far arrays are taken in the order of their addresses, whose prefetch is worth more than the loads of coefficients saved
+ * (32768 x 256: 2.1 ms for one row at a time, 8.3 for four, 7.3 for eight that were read along before; 32768 x 64: 0.43 for two,
+ * 0.65 for one, 0.54 for eight), as long as a row's coefficients and values fit the first-level cache: up to LONGEST bytes of a
+ * row, or half of that backward, which has seven streams (8192 x 2048: 13.6 ms by single rows, 10.5 by four). ALONG bytes of
+ * rows are left to one call of a kernel, which costs as much as five vectors (25088 x 128, evaluation: 0.71 ms by a call for each
+ * row, 0.56).
  */
-function sideOf(far: bool, stride: usize, longest: usize): usize {
-  if (stride > longest) return 4;
-  if (far) return stride > 512 ? 1 : 512 / stride;
-  return (stride & 4095) == 0 ? 4 : 8;
-}
+// @ts-ignore: decorator
+@inline const LONGEST: usize = 8192;
+// @ts-ignore: decorator
+@inline const ALONG: usize = 64 << 10;
 
 /**
  * Writes y from x by AFFINE planes, or dx from x and dy by GRADIENT planes, to `to`, for `rows` rows, from the last chunk
@@ -222,8 +222,10 @@ export function applyPlanes(
   // Asked for each row, it would take a tenth of the time.
   const start = alike(careful, 0, strips);
   const bytes = rows * stride;
-  // Backward, seven streams: 8192 x 2048 takes 13.6 ms by single rows, 10.5 by four.
-  const side = dy ? sideOf(bytes >= FAR / 4, stride, 4096) : sideOf(bytes >= FAR / 2, stride, 8192);
+  const longest = dy ? LONGEST / 2 : LONGEST;
+  const far = bytes >= (dy ? FAR / 4 : FAR / 2) && stride <= longest;
+  const along = far && !(add | bits) && !frozen;
+  const side: usize = far ? (along ? ALONG : 511) / stride + 1 : stride > longest || (stride & 4095) == 0 ? 4 : 8;
   const chunk = CHUNK / stride + side;
   for (let end = rows, first = end; end > 0; end = first) {
     first = end > chunk ? end - chunk : 0;
@@ -237,8 +239,8 @@ export function applyPlanes(
         const bit = bits ? bits + row * bitStride + (c >> 2) : 0;
         if (c < strips * STRIP && !load<u8>(careful + c / STRIP)) {
           const n = c == 0 ? start : alike(careful, c / STRIP, strips);
-          if (dy) gradientStrips(frozen, x + at, dy + at, to + at, group, stride, n, record, plane, extra, bit, bitStride);
-          else affineStrips(x + at, to + at, group, stride, n, record, plane, extra, bit, bitStride);
+          if (dy) gradientStrips(frozen, along, x + at, dy + at, to + at, group, stride, n, record, plane, extra, bit, bitStride);
+          else affineStrips(along, x + at, to + at, group, stride, n, record, plane, extra, bit, bitStride);
           c += n * STRIP;
         } else {
           const lanes = columns - c;

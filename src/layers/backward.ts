@@ -68,7 +68,8 @@ export function backward(
     const dx = to.address ?? (both ? source : scratch.take(4 * to.size));
     const wanted = saved.added && (!into || residualGrad !== undefined);
     if (wanted && residualGrad === undefined) through = newLike(from, shape);
-    const other = wanted ? readSized(who, "residualGrad", residualGrad ?? through, shape) : undefined;
+    const passed = wanted ? ((residualGrad as Minibatch | undefined) ?? through!) : null;
+    const other = wanted ? readSized(who, "residualGrad", passed, shape) : undefined;
     const dresidual = other ? place(scratch, other) : 0;
     const pairs = segments ? placeSegments(held, scratch, segments) : 0;
     if (held.f32 !== f32) core.learned.check(who);
@@ -87,8 +88,7 @@ export function backward(
       if (to.array) copyOut(held, to, dx);
       if (other?.array) copyOut(held, other, dresidual);
     }
-    if (wanted || layer.residualGrad)
-      layer.residualGrad = wanted ? ((residualGrad as Minibatch | undefined) ?? through!) : null;
+    if (layer.residualGrad !== passed) layer.residualGrad = passed;
     return into ? (out as Minibatch) : fresh!;
   } catch (error) {
     drop(fresh);

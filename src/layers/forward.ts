@@ -68,8 +68,8 @@ export function forward(core: LayerCore, who: string, x: unknown, out: unknown, 
     call?.flags && segmentsOf(who, call.flags, geometry.rows * geometry.length, geometry.length);
   const count = segments ? segments.rows * geometry.width : countOf(geometry);
   if (training && from.size > 0 && count < family.least) {
-    const by = segments ? " that the mask lets count" : "";
-    throw rangeError(who, `at least ${family.least} values for each statistic in training${by}`, count);
+    const counted = segments ? " unmasked" : "";
+    throw rangeError(who, `at least ${family.least}${counted} values for each statistic in training`, count);
   }
 
   // Arrays are told apart here and not where they are copied: an engine inlines only so many calls, and Tensors should
@@ -112,7 +112,7 @@ export function forward(core: LayerCore, who: string, x: unknown, out: unknown, 
       const steps = frozen ? APPLY : REDUCE | APPLY;
       forwardPass(held, geometry, steps, input, y, core.eps, block, extrasOf(saved, pairs, vectors, added));
       if (to.array) copyOut(held, to, y);
-      if (running && training && !frozen) running.track(held, block, count);
+      if (running && training) running.track(held, block, count);
     }
     core.saved = saved;
     return into ? (out as Minibatch) : fresh!;
