@@ -1,6 +1,6 @@
 /**
  * Plain JavaScript, written with care: sums in float64, the variance in a second pass about the mean, memory
- * walked in its own order, nothing allocated in the loops.
+ * walked in its own order, nothing allocated in a call.
  */
 import { sizeOf } from "../shapes.ts";
 import type { Inputs, Open, Prepared } from "./contender.ts";
@@ -16,6 +16,7 @@ function prepare(inputs: Inputs): Prepared {
   const { shape } = inputs;
   const walk = shape.family !== "batch-norm" ? rows : shape.layout === "channels-last" ? columns : planes;
   const size = sizeOf(shape);
+  const column = () => new Float64Array(shape.c);
   const norm: Norm = {
     n: walk === columns ? size / shape.c : shape.n,
     c: shape.c,
@@ -32,6 +33,7 @@ function prepare(inputs: Inputs): Prepared {
     dbeta: new Float32Array(shape.c),
     mean: new Float64Array(walk === rows ? shape.n : shape.c),
     rstd: new Float64Array(walk === rows ? shape.n : shape.c),
+    work: [column(), column(), column(), column(), column()],
   };
   const running = {
     ...norm,

@@ -3,10 +3,9 @@ import type { Norm } from "./norm.ts";
 
 export function forward(norm: Norm): void {
   const { n, c, x, mean, rstd, eps } = norm;
-  mean.fill(0);
+  for (let j = 0; j < c; j++) mean[j] = rstd[j] = 0;
   for (let i = 0, at = 0; i < n; i++) for (let j = 0; j < c; j++, at++) mean[j]! += x[at]!;
   for (let j = 0; j < c; j++) mean[j]! /= n;
-  rstd.fill(0);
   for (let i = 0, at = 0; i < n; i++) {
     for (let j = 0; j < c; j++, at++) {
       const d = x[at]! - mean[j]!;
@@ -17,16 +16,17 @@ export function forward(norm: Norm): void {
   normalize(norm);
 }
 
-export function normalize({ n, c, x, y, gamma, beta, mean, rstd }: Norm): void {
-  const scale = Float64Array.from(rstd, (r, j) => r * gamma[j]!);
+export function normalize({ n, c, x, y, gamma, beta, mean, rstd, work: [scale] }: Norm): void {
+  for (let j = 0; j < c; j++) scale[j] = rstd[j]! * gamma[j]!;
   for (let i = 0, at = 0; i < n; i++) {
     for (let j = 0; j < c; j++, at++) y[at] = (x[at]! - mean[j]!) * scale[j]! + beta[j]!;
   }
 }
 
-export function backward({ n, c, x, dy, dx, gamma, dgamma, dbeta, mean, rstd }: Norm): void {
-  const sumDy = new Float64Array(c);
-  const sumDyX = new Float64Array(c);
+export function backward({ n, c, x, dy, dx, gamma, dgamma, dbeta, mean, rstd, work }: Norm): void {
+  // dx = p dy + q (x - mu) + r, with a p, q and r for each column
+  const [sumDy, sumDyX, p, q, r] = work;
+  for (let j = 0; j < c; j++) sumDy[j] = sumDyX[j] = 0;
   for (let i = 0, at = 0; i < n; i++) {
     for (let j = 0; j < c; j++, at++) {
       const g = dy[at]!;
@@ -34,10 +34,6 @@ export function backward({ n, c, x, dy, dx, gamma, dgamma, dbeta, mean, rstd }: 
       sumDyX[j]! += g * (x[at]! - mean[j]!);
     }
   }
-  // dx = p dy + q (x - mu) + r, with a p, q and r for each column
-  const p = new Float64Array(c);
-  const q = new Float64Array(c);
-  const r = new Float64Array(c);
   for (let j = 0; j < c; j++) {
     dbeta[j] = sumDy[j]!;
     dgamma[j] = sumDyX[j]! * rstd[j]!;

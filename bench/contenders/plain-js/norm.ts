@@ -16,4 +16,6 @@ export interface Norm {
   dbeta: Float32Array;
   mean: Float64Array;
   rstd: Float64Array;
+  /** Five arrays of a value a channel, so that no call allocates. */
+  work: readonly [Float64Array, Float64Array, Float64Array, Float64Array, Float64Array];
 }

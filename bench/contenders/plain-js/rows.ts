@@ -21,9 +21,10 @@ export function forward({ n, c, centered, eps, x, y, gamma, beta, mean, rstd }: 
   }
 }
 
-export function backward({ n, c, centered, x, dy, dx, gamma, dgamma, dbeta, mean, rstd }: Norm): void {
-  const sumDy = new Float64Array(c);
-  const sumDyXhat = new Float64Array(c);
+export function backward(norm: Norm): void {
+  const { n, c, centered, x, dy, dx, gamma, dgamma, dbeta, mean, rstd, work } = norm;
+  const [sumDy, sumDyXhat] = work;
+  for (let j = 0; j < c; j++) sumDy[j] = sumDyXhat[j] = 0;
   for (let i = 0; i < n; i++) {
     const start = i * c;
     const mu = mean[i]!;
@@ -46,8 +47,10 @@ export function backward({ n, c, centered, x, dy, dx, gamma, dgamma, dbeta, mean
       dx[start + j] = scale * (dy[start + j]! * gamma[j]! - meanG - xhat * meanGXhat);
     }
   }
-  dgamma.set(sumDyXhat);
-  dbeta.set(sumDy);
+  for (let j = 0; j < c; j++) {
+    dgamma[j] = sumDyXhat[j]!;
+    dbeta[j] = sumDy[j]!;
+  }
 }
 
 /** These families have no running statistics: their evaluation forward is their training forward. */
