@@ -117,8 +117,11 @@ function reduceRow(
   let s: f64 = 0;
   let t: f64 = 0;
   for (let attempt = 0; attempt < 3; attempt++) {
-    v128.store(record, f32x4.splat(f32(dyScale)), ROW.DY_SCALE);
-    dotsRow(x, dy, length, from, record, gamma, sums, bits);
+    // A call for nothing would be felt in short rows (16 x 16, backward: 0.65 us, 0.56).
+    if (from < length << 2) {
+      v128.store(record, f32x4.splat(f32(dyScale)), ROW.DY_SCALE);
+      dotsRow(x, dy, length, from, record, gamma, sums, bits);
+    }
     // Large values of dy that cancelled do not bear the larger scale: then nothing had vanished.
     if (dyScale > 1 && !(abs(load<f64>(sums)) + abs(load<f64>(sums, 8)) < Infinity)) break;
     s = load<f64>(sums);

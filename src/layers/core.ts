@@ -102,9 +102,8 @@ export class LayerCore {
     return this.#runtime;
   }
 
-  /** The last forward. @throws TypeError once disposed, Error without a forward */
+  /** The last forward, of a layer in use. @throws Error without one */
   last(who: string): Saved {
-    this.checkAlive(who);
     if (!this.saved) throw new Error(`${who}: expected a forward before it`);
     return this.saved;
   }
