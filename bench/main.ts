@@ -7,7 +7,7 @@ import { SingleBar } from "cli-progress";
 import { contenders, type Entry, runtimes } from "./contenders/index.ts";
 import { addFigures, figuresOf, loadFigures, type ShapeFigures } from "./figures.ts";
 import { describeMachine, machineInWords } from "./machine.ts";
-import { Field, measure } from "./measure.ts";
+import { Field, measure, type Outcome, pool } from "./measure.ts";
 import { writeReport } from "./report.ts";
 import { quickShapes, type Shape, shapeSets, shapes, sizeOf } from "./shapes.ts";
 import { printTables } from "./tables.ts";
@@ -19,7 +19,8 @@ const help = `npm run bench -- [options]
   --contender TEXT   only contenders whose name contains TEXT, and the memory copy; leaves the report alone
   --node TEXT        only the Node whose name contains TEXT
                      (TEXT may be several, with commas in between)
-  --rounds N         rounds (15)
+  --sittings N       how often all is measured anew, with new processes (3)
+  --rounds N         rounds of a sitting (5)
   --report           make the report anew from the figures there are`;
 
 const options = readOptions();
@@ -36,7 +37,10 @@ else if (!chosenShapes.length || !chosenContenders.length || !chosenRuntimes.len
   console.error("nothing is called that: npm run bench -- --help lists the options");
   process.exitCode = 2;
 } else if (options.report) await writeReport(loadFigures());
-else process.exitCode = await run(options.quick ? 0 : Number(options.rounds));
+else
+  process.exitCode = options.quick
+    ? await run(1, 0)
+    : await run(Number(options.sittings), Number(options.rounds));
 
 function readOptions() {
   try {
@@ -47,13 +51,16 @@ function readOptions() {
         shape: { type: "string", default: "" },
         contender: { type: "string", default: "" },
         node: { type: "string", default: "" },
-        rounds: { type: "string", default: "15" },
+        sittings: { type: "string", default: "3" },
+        rounds: { type: "string", default: "5" },
         report: { type: "boolean", default: false },
         help: { type: "boolean", default: false },
       },
     });
-    if (!/^[1-9]\d*$/.test(values.rounds))
-      throw new RangeError(`--rounds takes a number from 1 up, got ${values.rounds}`);
+    for (const name of ["sittings", "rounds"] as const) {
+      if (!/^[1-9]\d*$/.test(values[name]))
+        throw new RangeError(`--${name} takes a number from 1 up, got ${values[name]}`);
+    }
     return values;
   } catch (error) {
     console.error(`${(error as Error).message}\n\n${help}`);
@@ -67,7 +74,7 @@ function contains(name: string, text: string): boolean {
 }
 
 /** Checks, and with any rounds times, everything chosen; gives the exit code. */
-async function run(rounds: number): Promise<number> {
+async function run(sittings: number, rounds: number): Promise<number> {
   const folder = mkdtempSync(join(tmpdir(), "wasm-norm-bench-"));
   process.on("exit", () => rmSync(folder, { recursive: true, force: true }));
   process.on("SIGINT", () => process.exit(130));
@@ -82,28 +89,39 @@ async function run(rounds: number): Promise<number> {
       console.log(`${runtime.name} is missing: ${runtime.missing}`);
       continue;
     }
-    const field = new Field(runtime.node);
     const bar = new SingleBar({
       format: "{bar} {percentage}% {eta_formatted} {name}",
       clearOnComplete: true,
     });
-    const measured: ShapeFigures[] = [];
-    bar.start(chosenShapes.length, 0, { name: runtime.name });
-    for (const [at, shape] of chosenShapes.entries()) {
-      const name = `${runtime.name}, ${shape.name}`;
-      const groups = groupsFor(shape);
-      let done = 0;
-      const onVisit = (share: number) => bar.update(at + (done += share / groups.length), { name });
-      const outcome = await measure(shape, groups, { field, folder, rounds, onVisit });
-      totals.checked += outcome.measurements.length;
-      totals.failures.push(...outcome.failures.map((failure) => `${runtime.name}, ${failure}`));
-      if (rounds) measured.push(figuresOf(runtime.name, shape, outcome));
+    bar.start(chosenShapes.length * sittings, 0, { name: runtime.name });
+    const outcomes = new Map<Shape, Outcome>();
+    const missing = new Map<string, string>();
+    for (let sitting = 0; sitting < sittings; sitting++) {
+      const field = new Field(runtime.node);
+      for (const [at, shape] of chosenShapes.entries()) {
+        const name = `${runtime.name}, ${shape.name}`;
+        const groups = groupsFor(shape);
+        let done = sitting * chosenShapes.length + at;
+        const onVisit = (share: number) => bar.update((done += share / groups.length), { name });
+        const outcome = await measure(shape, groups, { field, folder, rounds, onVisit });
+        const before = outcomes.get(shape);
+        if (before) pool(before, outcome);
+        else outcomes.set(shape, outcome);
+      }
+      field.stop();
+      for (const [name, reason] of field.missing) missing.set(name, reason);
     }
     bar.stop();
-    field.stop();
-    for (const [name, reason] of field.missing) console.log(`${runtime.name}: ${name} is missing: ${reason}`);
+    for (const { measurements, failures } of outcomes.values()) {
+      totals.checked += measurements.length;
+      totals.failures.push(...failures.map((failure) => `${runtime.name}, ${failure}`));
+    }
+    const measured: ShapeFigures[] = [];
+    if (rounds)
+      for (const [shape, outcome] of outcomes) measured.push(figuresOf(runtime.name, shape, outcome));
+    for (const [name, reason] of missing) console.log(`${runtime.name}: ${name} is missing: ${reason}`);
     printTables(measured, figures.machine);
-    if (keep) addFigures(figures, runtime.name, measured, field.missing);
+    if (keep) addFigures(figures, runtime.name, measured, missing);
   }
   if (keep) await writeReport(figures);
   for (const failure of totals.failures) console.error(`wrong: ${failure}`);

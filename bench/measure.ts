@@ -31,7 +31,22 @@ export interface Outcome {
   failures: string[];
 }
 
-/** The contenders' processes of one run: started at first use, and the missing ones with their reasons. */
+/** Adds what a later sitting measured. */
+export function pool(into: Outcome, { measurements, unsupported, failures }: Outcome): void {
+  for (const later of measurements) {
+    const same = into.measurements.find(
+      ({ contender, op }) => contender === later.contender && op === later.op,
+    );
+    if (same) {
+      same.rounds.push(...later.rounds);
+      same.error = Math.max(same.error, later.error);
+    } else into.measurements.push(later);
+  }
+  Object.assign(into.unsupported, unsupported);
+  into.failures.push(...failures);
+}
+
+/** The contenders' processes of one sitting: started at first use, and the missing ones with their reasons. */
 export class Field {
   readonly missing = new Map<string, string>();
   readonly #running = new Map<string, ContenderProcess>();

@@ -1,0 +1,94 @@
+/*
+ * What the width of vectors alone costs: batch norm's two passes that write, channels last, in C with vectors of 16 bytes, which
+ * WebAssembly has, of 32 and of 64, beside memcpy. No checks, no exactness: what a compiler makes of the plain loops.
+ *
+ *   gcc -O2 -march=native width.c -o width && ./width 6272 1024
+ */
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+typedef struct {
+  long rows, columns;
+  float *x, *dy, *y;
+  /* mu, then a and b of y = (x - mu) * a + b, or p, q and r of dx = p * dy + (q * (x - mu) + r) */
+  float *mu, *p, *q, *r;
+} Matrix;
+
+#define PASSES(BYTES)                                                                                        \
+  typedef float V##BYTES __attribute__((vector_size(BYTES), may_alias));                                     \
+  static void evaluation##BYTES(const Matrix *m) {                                                           \
+    const V##BYTES *x = (V##BYTES *)m->x, *mu = (V##BYTES *)m->mu, *a = (V##BYTES *)m->p, *b = (V##BYTES *)m->q; \
+    V##BYTES *y = (V##BYTES *)m->y;                                                                          \
+    const long n = m->columns * 4 / BYTES;                                                                   \
+    for (long row = 0; row < m->rows; row++, x += n, y += n)                                                 \
+      for (long c = 0; c < n; c++) y[c] = (x[c] - mu[c]) * a[c] + b[c];                                      \
+  }                                                                                                          \
+  static void gradient##BYTES(const Matrix *m) {                                                             \
+    const V##BYTES *x = (V##BYTES *)m->x, *dy = (V##BYTES *)m->dy, *mu = (V##BYTES *)m->mu;                  \
+    const V##BYTES *p = (V##BYTES *)m->p, *q = (V##BYTES *)m->q, *r = (V##BYTES *)m->r;                      \
+    V##BYTES *dx = (V##BYTES *)m->y;                                                                         \
+    const long n = m->columns * 4 / BYTES;                                                                   \
+    for (long row = 0; row < m->rows; row++, x += n, dy += n, dx += n)                                       \
+      for (long c = 0; c < n; c++) dx[c] = p[c] * dy[c] + (q[c] * (x[c] - mu[c]) + r[c]);                    \
+  }
+
+PASSES(16)
+PASSES(32)
+PASSES(64)
+
+static void copy(const Matrix *m) { memcpy(m->y, m->x, m->rows * m->columns * sizeof(float)); }
+
+static const struct {
+  const char *name;
+  void (*run)(const Matrix *);
+} PARTS[] = {
+    {"memcpy", copy},
+    {"evaluation, 16 bytes", evaluation16},
+    {"evaluation, 32 bytes", evaluation32},
+    {"evaluation, 64 bytes", evaluation64},
+    {"dx, 16 bytes", gradient16},
+    {"dx, 32 bytes", gradient32},
+    {"dx, 64 bytes", gradient64},
+};
+enum { COUNT = sizeof PARTS / sizeof *PARTS, ROUNDS = 41 };
+
+static float *filled(long n, float value) {
+  float *at = aligned_alloc(64, (n * sizeof(float) + 63) / 64 * 64);
+  if (!at) exit(1);
+  for (long i = 0; i < n; i++) at[i] = value;
+  return at;
+}
+
+static double now(void) {
+  struct timespec t;
+  clock_gettime(CLOCK_MONOTONIC, &t);
+  return t.tv_sec * 1e6 + t.tv_nsec / 1e3;
+}
+
+static int ascending(const void *a, const void *b) {
+  const double d = *(const double *)a - *(const double *)b;
+  return (d > 0) - (d < 0);
+}
+
+int main(int argc, char **argv) {
+  const long rows = argc > 1 ? atol(argv[1]) : 6272, columns = argc > 2 ? atol(argv[2]) : 1024;
+  if (rows < 1 || columns < 16 || columns % 16) return fprintf(stderr, "width: expected rows and a multiple of 16 columns\n"), 1;
+  const long n = rows * columns;
+  const Matrix m = {rows, columns, filled(n, 1), filled(n, 1), filled(n, 0),
+                    filled(columns, 1), filled(columns, 1), filled(columns, 1), filled(columns, 1)};
+  static double us[COUNT][ROUNDS];
+  /* In turns, as in the suite; the first round warms up. */
+  for (int round = -1; round < ROUNDS; round++)
+    for (int i = 0; i < COUNT; i++) {
+      const double start = now();
+      PARTS[i].run(&m);
+      if (round >= 0) us[i][round] = now() - start;
+    }
+  for (int i = 0; i < COUNT; i++) qsort(us[i], ROUNDS, sizeof(double), ascending);
+  for (int i = 0; i < COUNT; i++)
+    printf("%-22s %9.1f us  %.2f copies\n", PARTS[i].name, us[i][ROUNDS / 2], us[i][ROUNDS / 2] / us[0][ROUNDS / 2]);
+  return 0;
+}
