@@ -159,7 +159,7 @@ export function addRows(
     return;
   }
   const strips: usize = fast ? columns / STRIP : 0;
-  const far = rows * stride >= (dy ? FAR / 4 : FAR / 2);
+  const far = rows * stride >= (dy ? FAR / 4 : FAR / 3);
   // Moments: twelve rows, the ways of the first-level cache, for each of its places that rows share, so that memory is read in few
   // stretches (6272 x 256: 0.82 ms by sixteen rows, 0.55 by 48; 1024 x 1024: 143 us by twelve, 162 by 24). Dot products of rows of
   // over 8 kB would leave the second-level cache (8192 x 4096: 12.5 ms, 11.1).
@@ -223,7 +223,7 @@ export function applyPlanes(
   const start = alike(careful, 0, strips);
   const bytes = rows * stride;
   const longest = dy ? LONGEST / 2 : LONGEST;
-  const far = bytes >= (dy ? FAR / 4 : FAR / 2) && stride <= longest;
+  const far = bytes >= (dy ? FAR / 4 : FAR / 3) && stride <= longest;
   const along = far && !(add | bits) && !frozen;
   const side: usize = far ? (along ? ALONG : 511) / stride + 1 : stride > longest || (stride & 4095) == 0 ? 4 : 8;
   const chunk = CHUNK / stride + side;
