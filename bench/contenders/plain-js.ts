@@ -35,13 +35,16 @@ function prepare(inputs: Inputs): Prepared {
     rstd: new Float64Array(walk === rows ? shape.n : shape.c),
     work: [column(), column(), column(), column(), column()],
   };
-  const running = {
-    ...norm,
-    mean: Float64Array.from(shape.family === "batch-norm" ? inputs.read("mean") : []),
-    rstd: Float64Array.from(
-      shape.family === "batch-norm" ? inputs.read("var") : [],
-      (v) => 1 / Math.sqrt(v + norm.eps),
-    ),
+  const running = { ...norm, mean: new Float64Array(shape.c), rstd: new Float64Array(shape.c) };
+  const variance = new Float64Array(shape.c);
+  if (walk !== rows) {
+    running.mean.set(inputs.read("mean"));
+    variance.set(inputs.read("var"));
+  }
+  // From the mean and the variance in each call, as the others.
+  const evaluate = () => {
+    for (let j = 0; j < shape.c; j++) running.rstd[j] = 1 / Math.sqrt(variance[j]! + norm.eps);
+    walk.normalize(running);
   };
   walk.forward(norm);
   const { y, dx, dgamma, dbeta } = norm;
@@ -49,6 +52,6 @@ function prepare(inputs: Inputs): Prepared {
     train: { run: () => walk.forward(norm), outputs: () => ({ y }) },
     backward: { run: () => walk.backward(norm), outputs: () => ({ dx, dgamma, dbeta }) },
   };
-  if (walk !== rows) ops.eval = { run: () => walk.normalize(running), outputs: () => ({ y }) };
+  if (walk !== rows) ops.eval = { run: evaluate, outputs: () => ({ y }) };
   return { ops, close: () => {} };
 }
