@@ -4,7 +4,7 @@ import { freemem, tmpdir } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { SingleBar } from "cli-progress";
-import { contenders, type Entry, runtimes } from "./contenders/index.ts";
+import { contenders, type Entry, type Runtime, runtimes } from "./contenders/index.ts";
 import { addFigures, figuresOf, loadFigures, type ShapeFigures } from "./figures.ts";
 import { describeMachine, machineInWords } from "./machine.ts";
 import { Field, measure, type Outcome, pool } from "./measure.ts";
@@ -89,29 +89,7 @@ async function run(sittings: number, rounds: number): Promise<number> {
       console.log(`${runtime.name} is missing: ${runtime.missing}`);
       continue;
     }
-    const bar = new SingleBar({
-      format: "{bar} {percentage}% {eta_formatted} {name}",
-      clearOnComplete: true,
-    });
-    bar.start(chosenShapes.length * sittings, 0, { name: runtime.name });
-    const outcomes = new Map<Shape, Outcome>();
-    const missing = new Map<string, string>();
-    for (let sitting = 0; sitting < sittings; sitting++) {
-      const field = new Field(runtime.node);
-      for (const [at, shape] of chosenShapes.entries()) {
-        const name = `${runtime.name}, ${shape.name}`;
-        const groups = groupsFor(shape);
-        let done = sitting * chosenShapes.length + at;
-        const onVisit = (share: number) => bar.update((done += share / groups.length), { name });
-        const outcome = await measure(shape, groups, { field, folder, rounds, onVisit });
-        const before = outcomes.get(shape);
-        if (before) pool(before, outcome);
-        else outcomes.set(shape, outcome);
-      }
-      field.stop();
-      for (const [name, reason] of field.missing) missing.set(name, reason);
-    }
-    bar.stop();
+    const { outcomes, missing } = await measureOn(runtime, folder, sittings, rounds);
     for (const { measurements, failures } of outcomes.values()) {
       totals.checked += measurements.length;
       totals.failures.push(...failures.map((failure) => `${runtime.name}, ${failure}`));
@@ -127,6 +105,39 @@ async function run(sittings: number, rounds: number): Promise<number> {
   for (const failure of totals.failures) console.error(`wrong: ${failure}`);
   console.log(`${totals.checked} passed, ${totals.failures.length} failed`);
   return totals.failures.length ? 1 : 0;
+}
+
+/** Measures all that was chosen on one Node: of each shape what its sittings gave, and which contenders are missing. */
+async function measureOn(
+  runtime: Runtime,
+  folder: string,
+  sittings: number,
+  rounds: number,
+): Promise<{ outcomes: Map<Shape, Outcome>; missing: Map<string, string> }> {
+  const bar = new SingleBar({
+    format: "{bar} {percentage}% {eta_formatted} {name}",
+    clearOnComplete: true,
+  });
+  bar.start(chosenShapes.length * sittings, 0, { name: runtime.name });
+  const outcomes = new Map<Shape, Outcome>();
+  const missing = new Map<string, string>();
+  for (let sitting = 0; sitting < sittings; sitting++) {
+    const field = new Field(runtime.node);
+    for (const [at, shape] of chosenShapes.entries()) {
+      const name = `${runtime.name}, ${shape.name}`;
+      const groups = groupsFor(shape);
+      let done = sitting * chosenShapes.length + at;
+      const onVisit = (share: number) => bar.update((done += share / groups.length), { name });
+      const outcome = await measure(shape, groups, { field, folder, rounds, onVisit });
+      const before = outcomes.get(shape);
+      if (before) pool(before, outcome);
+      else outcomes.set(shape, outcome);
+    }
+    field.stop();
+    for (const [name, reason] of field.missing) missing.set(name, reason);
+  }
+  bar.stop();
+  return { outcomes, missing };
 }
 
 /** All contenders in turns, or, where the machine's memory does not hold them together, one after the other. */
