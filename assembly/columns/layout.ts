@@ -111,6 +111,12 @@ export function alike(careful: usize, strip: usize, strips: usize): usize {
 // @ts-ignore: decorator
 @inline const SHORT: usize = 4096;
 
+/** Whether a minibatch of `bytes` comes from memory, by FAR: x and y count three times, x, dy and dx four times as much. */
+// @ts-ignore: decorator
+@inline function isFar(bytes: usize, dy: usize): bool {
+  return bytes >= (dy ? FAR / 4 : FAR / 3);
+}
+
 /**
  * Adds the sums of up to a tile of rows, `stride` bytes apart: whole strips first, then what is left. Those of `addRows`;
  * pivots and means both are a record's first plane.
@@ -159,7 +165,7 @@ export function addRows(
     return;
   }
   const strips: usize = fast ? columns / STRIP : 0;
-  const far = rows * stride >= (dy ? FAR / 4 : FAR / 3);
+  const far = isFar(rows * stride, dy);
   // Moments: twelve rows, the ways of the first-level cache, for each of its places that rows share, so that memory is read in few
   // stretches (6272 x 256: 0.82 ms by sixteen rows, 0.55 by 48; 1024 x 1024: 143 us by twelve, 162 by 24). Dot products of rows of
   // over 8 kB would leave the second-level cache (8192 x 4096: 12.5 ms, 11.1).
@@ -223,8 +229,9 @@ export function applyPlanes(
   const start = alike(careful, 0, strips);
   const bytes = rows * stride;
   const longest = dy ? LONGEST / 2 : LONGEST;
-  const far = bytes >= (dy ? FAR / 4 : FAR / 3) && stride <= longest;
+  const far = isFar(bytes, dy) && stride <= longest;
   const along = far && !(add | bits) && !frozen;
+  // Far rows with a residual or bits: as many side by side as 512 bytes hold, or one.
   const side: usize = far ? (along ? ALONG : 511) / stride + 1 : stride > longest || (stride & 4095) == 0 ? 4 : 8;
   const chunk = CHUNK / stride + side;
   for (let end = rows, first = end; end > 0; end = first) {

@@ -35,8 +35,8 @@ function prepare(inputs: Inputs): Prepared {
     rstd: new Float64Array(walk === rows ? shape.n : shape.c),
     work: [column(), column(), column(), column(), column()],
   };
-  const running = { ...norm, mean: new Float64Array(shape.c), rstd: new Float64Array(shape.c) };
-  const variance = new Float64Array(shape.c);
+  const running = { ...norm, mean: column(), rstd: column() };
+  const variance = column();
   if (walk !== rows) {
     running.mean.set(inputs.read("mean"));
     variance.set(inputs.read("var"));
