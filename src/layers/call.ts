@@ -46,7 +46,7 @@ export const newLike = (like: Operand, shape: readonly number[]): Minibatch =>
 
 /** Gives up a new minibatch, if there was one. */
 export function drop(minibatch: Minibatch | undefined): void {
-  if (minibatch && "dispose" in minibatch) minibatch.dispose();
+  if (minibatch instanceof Tensor) minibatch.dispose();
 }
 
 /** Where an operand lies: its Tensor, or room for its array. */

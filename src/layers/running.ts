@@ -78,7 +78,7 @@ export class Running {
     for (let i = 0, m = block.mean / 8, v = block.variance / 8; i < length; i++, m++, v++) {
       const newMean = Math.fround(rest * mean[i]! + momentum * f64[m]!);
       const newVariance = Math.fround(rest * variance[i]! + momentum * (f64[v]! * unbiased));
-      if (f64[v]! < Infinity && Math.abs(newMean) < Infinity && newVariance < Infinity) {
+      if (Math.abs(newMean) + newVariance < Infinity) {
         mean[i] = newMean;
         variance[i] = newVariance;
       } else this.skipped++;
