@@ -45,7 +45,7 @@ export function runsForward(
   const rowBits = groups * width * channelBits;
   // Given statistics are applied in the order of addresses.
   const most: usize = steps & REDUCE ? batchOf(rows, groups, run) : groups;
-  const room = padded(most * width + 3);
+  const room = padded(most * width);
   const plane = room << 2;
   const records = work + RECORDS;
   const wide = room << 3;
@@ -174,7 +174,7 @@ export function runsBackward(
   const channelBits = (length + 3) >> 2;
   const rowBits = groups * width * channelBits;
   const most = batchOf(rows, groups, 2 * run);
-  const room = padded(most * width + 3);
+  const room = padded(most * width);
   const plane = room << 2;
   const records = work + RECORDS;
   const wide = room << 3;

