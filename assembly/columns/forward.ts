@@ -12,15 +12,17 @@ import {
 // @ts-ignore: decorator
 @inline const EXACT: usize = 32;
 
-/** A pivot for each column: the mean of eight rows spread over all. Any value is correct; a near one is exact at once. */
+/** A pivot for each column: the mean of up to eight rows spread over all. Any value is correct; a near one is exact at once. */
 function pivots(x: usize, rows: usize, stride: usize, columns: usize, to: usize): void {
-  const eighth = f32x4.splat(0.125);
-  const zero = f32x4.splat(0);
+  const some = min<usize>(rows, 8);
+  const step = (rows / some) * stride;
+  const share = f32x4.splat(1 / f32(some));
   for (let c: usize = 0; c < columns; c += 4) {
-    let total = zero;
-    for (let i: usize = 0; i < 8; i++) {
-      const row = x + ((i * rows) >> 3) * stride;
-      total = f32x4.add(total, f32x4.mul(loadLanes(row, columns - c), eighth));
+    let total = f32x4.splat(0);
+    let row = x;
+    for (let left = some; left > 0; left--) {
+      total = f32x4.add(total, f32x4.mul(loadLanes(row, columns - c), share));
+      row += step;
     }
     v128.store(to, total);
     x += 16;
