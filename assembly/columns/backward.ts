@@ -3,7 +3,7 @@ import { dotsOf, FAINT_DOT, GRADIENT, gradientOf, gradientScale, LESS } from "..
 import { dotsLanes, STRIP } from "../kernel/columns";
 import { clear } from "../simd/lanes";
 import { APPLY, FROZEN, OWN, REDUCE } from "../steps";
-import { addLanes } from "./forward";
+import { addLanes, EXACT } from "./forward";
 import {
   addRows, alike, applyPlanes, foldCopies, HEAD, padded, repeat, sideBySide, sizeOf, spread, sumOf,
 } from "./layout";
@@ -92,11 +92,11 @@ function sharpenDots(
 }
 
 /**
- * Takes sums again that may not stand as they are, by the rules of `refineDots` and `sharpenDots`; the latter for a
- * minibatch's `own` statistics.
+ * Takes sums again that may not stand as they are, by the rules of `refineDots` and `sharpenDots`; the latter where the
+ * statistics are the minibatch's `own` and their means rounded.
  */
 function settleDots(
-  own: bool, x: usize, dy: usize, rows: usize, stride: usize, columns: usize, width: usize, segments: usize,
+  own: usize, x: usize, dy: usize, rows: usize, stride: usize, columns: usize, width: usize, segments: usize,
   segmentCount: usize, count: f64, records: usize, plane: usize, sums: usize, mean: usize, rstd: usize, bits: usize,
   bitStride: usize, head: usize,
 ): void {
@@ -189,6 +189,8 @@ export function columnsBackward(
   dbeta: usize, dresidual: usize, bits: usize, work: usize,
 ): void {
   const frozen = (steps & FROZEN) != 0;
+  // Few rows' means need no second look (32 x 32, backward: 1.10 us, 0.77).
+  const rounded = outer * rows > EXACT ? steps & OWN : 0;
   const real = groups * width;
   const k = sideBySide(rows, real, segments | bits);
   const columns = real * k;
@@ -233,7 +235,7 @@ export function columnsBackward(
       }
       if (k > 1) foldCopies(sums, real, k);
       settleDots(
-        (steps & OWN) != 0, x, dy, rows, realStride, own, width, segments, segmentCount, count, records, plane, sums, m, r,
+        rounded, x, dy, rows, realStride, own, width, segments, segmentCount, count, records, plane, sums, m, r,
         bits, bitStride, work,
       );
       finishDots(own, records, plane, sums, m, r, dgamma, dbeta);

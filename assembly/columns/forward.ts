@@ -10,7 +10,7 @@ import {
 
 /** Up to so many values behind a channel's gradients, means are taken in float64 from the start; see `sharpenDots`. */
 // @ts-ignore: decorator
-@inline const EXACT: usize = 32;
+@inline export const EXACT: usize = 32;
 
 /** A pivot for each column: the mean of up to eight rows spread over all. Any value is correct; a near one is exact at once. */
 function pivots(x: usize, rows: usize, stride: usize, columns: usize, to: usize): void {
