@@ -11,6 +11,8 @@ type Layer = InstanceType<Library["BatchNorm"] | Library["LayerNorm"] | Library[
 /** Either kind of minibatch, with the Float32Array that shows its values. */
 interface Minibatch {
   value: InstanceType<Library["Tensor"]> | Float32Array;
+  /** What a call has to be told; a Tensor knows its own. */
+  shape?: number[];
   data(): Float32Array;
   dispose(): void;
 }
@@ -36,7 +38,7 @@ type MakeMinibatch = (library: Library, axes: number[]) => Minibatch;
 
 const arrays: MakeMinibatch = (_, axes) => {
   const value = new Float32Array(axes.reduce((a, b) => a * b, 1));
-  return { value, data: () => value, dispose: () => {} };
+  return { value, shape: axes, data: () => value, dispose: () => {} };
 };
 
 const tensors: MakeMinibatch = ({ tensor }, axes) => {
@@ -61,11 +63,11 @@ export function prepare(library: Library, inputs: Inputs, make: MakeMinibatch): 
     return made;
   };
   const forward = (on: Layer): Operation => ({
-    run: () => on.forwardInto(x.value, out.value, axes),
+    run: () => on.forwardInto(x.value, out.value, x.shape),
     outputs: () => ({ y: out.data() }),
   });
   const backward = (on: Layer): Operation => {
-    on.forwardInto(x.value, out.value, axes);
+    on.forwardInto(x.value, out.value, x.shape);
     return {
       run: () => on.backwardInto(dy.value, out.value),
       outputs: () => {
