@@ -25,7 +25,8 @@ import {
 
 /**
  * Values of a plane: whole strips, and one more, so that planes of a power of two do not share their place in the first-level
- * cache (1568 x 2048, evaluation: 0.78 ms, 0.65), and what is written behind the last column meets nothing.
+ * cache (1568 x 2048, evaluation: 0.78 ms, 0.65), and what is written behind the last column meets nothing. Rows of over 2 kB
+ * lose as much again where x or y lie up to 512 bytes before the coefficients within a page, which is left to chance.
  */
 // @ts-ignore: decorator
 @inline export function padded(columns: usize): usize {
