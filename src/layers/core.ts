@@ -127,8 +127,7 @@ export class LayerCore {
 
   /** Whether the next forward uses statistics that the layer keeps. @throws TypeError, RangeError if they are unfit */
   frozen(who: string): boolean {
-    const { running } = this.family;
-    return running ? running.serves(who, this.training) : false;
+    return this.family.running?.serves(who, this.training) ?? false;
   }
 
   /** Whether the last call's places serve again. */
