@@ -3,7 +3,7 @@ import { dotsOf, FAINT_DOT, GRADIENT, gradientOf, gradientScale, LESS } from "..
 import { dotsLanes, STRIP } from "../kernel/columns";
 import { clear } from "../simd/lanes";
 import { APPLY, FROZEN, OWN, REDUCE } from "../steps";
-import { addLanes, EXACT } from "./forward";
+import { addLanes, areRounded } from "./forward";
 import {
   addRows, alike, applyPlanes, foldCopies, HEAD, padded, repeat, sideBySide, sizeOf, spread, sumOf,
 } from "./layout";
@@ -92,11 +92,11 @@ function sharpenDots(
 }
 
 /**
- * Takes sums again that may not stand as they are, by the rules of `refineDots` and `sharpenDots`; the latter where the
- * statistics are the minibatch's `own` and their means rounded.
+ * Takes sums again that may not stand as they are, by the rules of `refineDots` and `sharpenDots`; the latter where
+ * `rounded` is not 0: for the minibatch's own statistics, whose means are.
  */
 function settleDots(
-  own: usize, x: usize, dy: usize, rows: usize, stride: usize, columns: usize, width: usize, segments: usize,
+  rounded: usize, x: usize, dy: usize, rows: usize, stride: usize, columns: usize, width: usize, segments: usize,
   segmentCount: usize, count: f64, records: usize, plane: usize, sums: usize, mean: usize, rstd: usize, bits: usize,
   bitStride: usize, head: usize,
 ): void {
@@ -127,7 +127,7 @@ function settleDots(
       bitStride, head,
     );
   }
-  if (!settled && own) {
+  if (!settled && rounded) {
     sharpenDots(x, rows, stride, columns, width, segments, segmentCount, count, records, plane, sums, mean, rstd, head);
   }
 }
@@ -190,7 +190,7 @@ export function columnsBackward(
 ): void {
   const frozen = (steps & FROZEN) != 0;
   // Few rows' means need no second look (16 x 16, backward: 0.73 us, 0.47).
-  const rounded = outer * rows > EXACT ? steps & OWN : 0;
+  const rounded = areRounded(outer * rows) ? steps & OWN : 0;
   const real = groups * width;
   const k = sideBySide(rows, real, segments | bits);
   const columns = real * k;
