@@ -35,23 +35,21 @@ function prepare(inputs: Inputs): Prepared {
     rstd: new Float64Array(walk === rows ? shape.n : shape.c),
     work: [column(), column(), column(), column(), column()],
   };
-  const running = { ...norm, mean: column(), rstd: column() };
-  const variance = column();
-  if (walk !== rows) {
-    running.mean.set(inputs.read("mean"));
-    variance.set(inputs.read("var"));
-  }
-  // From the mean and the variance in each call, as the others.
-  const evaluate = () => {
-    for (let j = 0; j < shape.c; j++) running.rstd[j] = 1 / Math.sqrt(variance[j]! + norm.eps);
-    walk.normalize(running);
-  };
   walk.forward(norm);
   const { y, dx, dgamma, dbeta } = norm;
   const ops: Prepared["ops"] = {
     train: { run: () => walk.forward(norm), outputs: () => ({ y }) },
     backward: { run: () => walk.backward(norm), outputs: () => ({ dx, dgamma, dbeta }) },
   };
-  if (walk !== rows) ops.eval = { run: evaluate, outputs: () => ({ y }) };
+  if (walk !== rows) {
+    const running = { ...norm, mean: Float64Array.from(inputs.read("mean")), rstd: column() };
+    const variance = Float64Array.from(inputs.read("var"));
+    // From the mean and the variance in each call, as the others.
+    const run = () => {
+      for (let j = 0; j < shape.c; j++) running.rstd[j] = 1 / Math.sqrt(variance[j]! + norm.eps);
+      walk.normalize(running);
+    };
+    ops.eval = { run, outputs: () => ({ y }) };
+  }
   return { ops, close: () => {} };
 }
