@@ -16,13 +16,15 @@ describe("the embedded text", () => {
   });
 
   test("holds only characters that a string literal need not escape", () => {
-    expect(embedded.text + embedded.locals).toMatch(/^[(-[\]-~]*$/);
+    expect(embedded.text + embedded.locals + embedded.offsets).toMatch(/^[(-[\]-~]*$/);
   });
 
   test("brings back any two byte strings", () => {
-    // Many opcodes for locals among them, at the end too.
-    const byte = fc.oneof(fc.integer({ min: 0x20, max: 0x22 }), fc.integer({ min: 0, max: 255 }));
-    const bytes = fc.array(byte, { maxLength: 100 });
+    // Many opcodes for locals and many loads among them, at the end too.
+    const byte = fc.integer({ min: 0, max: 255 }).map((n) => [n]);
+    const opcode = fc.integer({ min: 0x20, max: 0x22 }).map((n) => [n]);
+    const access = fc.constant([0xfd, 0x00, 0x04]);
+    const bytes = fc.array(fc.oneof(opcode, access, byte), { maxLength: 100 }).map((parts) => parts.flat());
     fc.assert(
       fc.property(bytes, bytes, bytes, bytes, (head, ours, theirs, tail) => {
         const first = Uint8Array.from([...head, ...ours, ...tail]);

@@ -1,14 +1,13 @@
 // Run by the build, after the compiler: writes build/binaries.json, the text that embedded.ts inlines.
 import { readFileSync, writeFileSync } from "node:fs";
 import { diffArrays } from "diff";
-import { BACKSLASH, CHARACTERS, decode, type Embedding, ESCAPES, FIRST, LOCAL } from "./embedding.js";
+import { ACCESS, BACKSLASH, CHARACTERS, decode, type Embedding, ESCAPES, FIRST, LOCAL } from "./embedding.js";
 
 /**
- * An opcode for a local and the local; a vector, a shuffle or a float64; a SIMD load or store with its offset; another
- * SIMD opcode; a block without a value; an integer; or else a byte. Where it takes data for code, the text is longer and no less right.
+ * An opcode for a local and the local; a SIMD load or store and its offset; a vector, a shuffle or a float64; another SIMD opcode; a block without a value; an integer; or else a byte. Where it takes data for code, the text is longer and no less right.
  */
 const INSTRUCTION =
-  /(2[012])(..)|fd0[cd](?:..){16}|44(?:..){8}|fd(?:0[0-9ab]|5[cd])....|fd[89a-f].0[12]|fd..|0[234]40|41(?:[89a-f].)*[0-7].|../g;
+  /(2[012]|fd..0[34])(..)|fd0[cd](?:..){16}|44(?:..){8}|fd(?:0[0-9ab]|5[cd])....|fd[89a-f].0[12]|fd..|0[234]40|41(?:[89a-f].)*[0-7].|../g;
 /** Fewer of a kind are dearer in the table of symbols than as bytes: 0.1 kB. */
 const FREQUENT = 8;
 
@@ -16,7 +15,7 @@ const FREQUENT = 8;
 function symbolsOf(binary: Uint8Array): string[] {
   const symbols = Array.from(
     Buffer.from(binary).toString("hex").matchAll(INSTRUCTION),
-    ([all, opcode, local]) => (opcode && local ? [opcode, local] : [all]),
+    ([all, opcode, operand]) => (opcode && operand ? [opcode, operand] : [all]),
   ).flat();
   const counts = count(symbols);
   return symbols.flatMap((symbol) => (counts.get(symbol)! < FREQUENT ? symbol.match(/../g)! : [symbol]));
@@ -59,20 +58,23 @@ function word(number: number): string {
   return (level ? character(level - 1) : "") + character(code % CHARACTERS);
 }
 
-/** The sequence in two parts: what follows an opcode for a local, and all else. */
-function setApart(sequence: string[]): { text: string[]; locals: string[] } {
+/** The sequence in three parts: what follows an opcode for a local, what follows a load or store, and all else. */
+function setApart(sequence: string[]): { text: string[]; locals: string[]; offsets: string[] } {
   const text: string[] = [];
   const locals: string[] = [];
+  const offsets: string[] = [];
   for (let i = 0; i < sequence.length; i++) {
-    text.push(sequence[i]!);
-    if (LOCAL.test(sequence[i]!) && i + 1 < sequence.length) locals.push(sequence[++i]!);
+    const symbol = sequence[i]!;
+    text.push(symbol);
+    const apart = LOCAL.test(symbol) ? locals : ACCESS.test(symbol) ? offsets : undefined;
+    if (apart && i + 1 < sequence.length) apart.push(sequence[++i]!);
   }
-  return { text, locals };
+  return { text, locals, offsets };
 }
 
 export function encode(first: Uint8Array, last: Uint8Array): Embedding {
-  const { text, locals } = setApart(merge(first, last));
-  const counts = new Map([...count(locals).keys()].map((symbol) => [symbol, 0]));
+  const { text, locals, offsets } = setApart(merge(first, last));
+  const counts = new Map([...locals, ...offsets].map((symbol) => [symbol, 0]));
   for (const [symbol, times] of count(text)) counts.set(symbol, times);
   const table = [...counts.keys()].sort((a, b) => counts.get(b)! - counts.get(a)!);
 
@@ -83,9 +85,11 @@ export function encode(first: Uint8Array, last: Uint8Array): Embedding {
     recent.unshift(...recent.splice(distance, 1));
     return distance;
   });
+  const spell = (sequence: string[]) => sequence.map((symbol) => words.get(symbol)!).join("");
   return {
     symbols: table.join(","),
-    text: text.map((symbol) => words.get(symbol)!).join(""),
+    text: spell(text),
+    offsets: spell(offsets),
     locals: distances.map(word).join(""),
   };
 }

@@ -5,7 +5,8 @@
 // - One sequence of symbols stands for both. A symbol is the bytes, in hex, that both have there, or where they differ
 //   `one>other`: `8502>e401` for a fused multiply-add and an add.
 // - What follows an opcode for a local is set apart, as the number of different ones since it was last used: code that
-//   differs only in its locals becomes the same text, which alone saves a sixth.
+//   differs only in its locals becomes the same text, which alone saves a sixth. So is the offset of a vector's load or store, which
+//   saves another hundredth.
 // - The commonest symbols are one character of the text, the others two, of which the first is an escape.
 
 /** Of the two binaries, the one whose bytes stand first (or alone) in a symbol, or the one whose stand last. */
@@ -18,10 +19,14 @@ export interface Embedding {
   text: string;
   /** Those set apart: how far each is from the front, to which it then moves. */
   locals: string;
+  /** The offsets set apart, by their numbers. */
+  offsets: string;
 }
 
 /** `local.get`, `local.set` and `local.tee`: a symbol set apart follows. */
 export const LOCAL = /^2[012]$/;
+/** A load or store of 8 or 16 bytes with its alignment: an offset set apart follows. */
+export const ACCESS = /^fd..0[34]$/;
 
 /** The characters are those from "(" to "~" without the backslash: no string literal need escape them. */
 export const FIRST = 40;
@@ -47,21 +52,24 @@ function numbers(text: string): number[] {
 }
 
 /** The bytes of one of the two binaries. */
-export function decode({ symbols, text, locals }: Embedding, side: Side): Uint8Array<ArrayBuffer> {
+export function decode({ symbols, text, locals, offsets }: Embedding, side: Side): Uint8Array<ArrayBuffer> {
   const table = symbols.split(",").map((symbol) => ({
     bytes: (symbol.split(">").at(side)!.match(/../g) ?? []).map((hex) => Number.parseInt(hex, 16)),
     local: LOCAL.test(symbol),
+    access: ACCESS.test(symbol),
   }));
   const recent = [...table];
   const distances = numbers(locals);
+  const places = numbers(offsets);
   const binary: number[] = [];
   for (const number of numbers(text)) {
-    const { bytes, local } = table[number]!;
+    const { bytes, local, access } = table[number]!;
     binary.push(...bytes);
     if (local && distances.length) {
       recent.unshift(...recent.splice(distances.shift()!, 1));
       binary.push(...recent[0]!.bytes);
     }
+    if (access && places.length) binary.push(...table[places.shift()!]!.bytes);
   }
   return Uint8Array.from(binary);
 }
