@@ -169,8 +169,7 @@ export function columnsForward(
   const bitStride = (columns + 3) >> 2;
   const realStride: usize = real << 2;
   const wide = room << 3;
-  const pivot = work + HEAD;
-  const sums = pivot + plane;
+  const sums = work + HEAD;
   const records = sums + 5 * plane;
   const careful = records + 7 * plane;
   const columnGamma = careful + plane;
@@ -189,16 +188,17 @@ export function columnsForward(
     if (steps & REDUCE) {
       const first = segments ? load<usize>(segments) : 0;
       const span = segments ? load<usize>(segments, 4) - first : rows;
-      pivots(x + first * realStride, span, realStride, real, pivot);
-      if (k > 1) repeat(pivot, real, k - 1, pivot + realStride);
-      clear(sums, room * 20);
-      addRows(fast, x, 0, full, stride, columns, segments, segmentCount, pivot, 0, sums, 0, 0);
-      if (rest) addRows(fast, x + full * stride, 0, rest, realStride, real, 0, 0, pivot, 0, sums, 0, 0);
+      // The sums, and behind them pivots and what is held for a few rows.
+      clear(sums, room << 5);
+      pivots(x + first * realStride, span, realStride, real, records);
+      if (k > 1) repeat(records, real, k - 1, records + realStride);
+      addRows(fast, x, 0, full, stride, columns, segments, segmentCount, records, plane, sums, 0, 0);
+      if (rest) addRows(fast, x + full * stride, 0, rest, realStride, real, 0, 0, records, plane, sums, 0, 0);
       if (k > 1) foldCopies(sums, real, k);
       const m = width > 1 ? columnMean : mean;
       const v = width > 1 ? columnVariance : variance;
       finishMoments(
-        x, rows, realStride, own, segments, segmentCount, count / f64(width), eps, pivot, sums, m, v, work,
+        x, rows, realStride, own, segments, segmentCount, count / f64(width), eps, records, sums, m, v, work,
       );
       if (width > 1) mergeColumns(groups, width, columnMean, columnVariance, mean, variance);
     }

@@ -15,8 +15,8 @@
 import { GRADIENT } from "../coefficients";
 import { FAR, readAlong } from "../far";
 import {
-  affineLanes, affineStrips, dotsLanes, dotsStrips, gradientLanes, gradientStrips, momentsLanes, momentsStrips, SIZES, STRIP,
-  SUMS_BYTES, TILE,
+  affineLanes, affineStrips, dotsLanes, dotsStrips, FEW, gradientLanes, gradientStrips, momentsLanes, momentsStrips,
+  SIZES, STRIP, SUMS_BYTES, TILE,
 } from "../kernel/columns";
 
 /** Narrower rows are laid side by side. */
@@ -109,9 +109,9 @@ export function alike(careful: usize, strip: usize, strips: usize): usize {
 
 /**
  * Far rows up to so many bytes are summed four at a time that lie a quarter of all rows apart: four sequences, each in the
- * order of its addresses, which the prefetch follows while they are summed (262144 x 64: moments 2.7 ms, 3.6 by tiles that
- * are read along first; dot products 4.9, 5.8; 16384 x 512: 1.35, 1.9 and 2.6, 3.2). The sums of longer rows leave the
- * first-level cache (8192 x 4096, moments: 11.5, 8.1).
+ * order of its addresses, which the prefetch follows while they are summed (262144 x 64, dot products: 4.9 ms, 5.8 by tiles
+ * that are read along first; 16384 x 512: 2.6, 3.2). The sums of longer rows leave the first-level cache (8192 x 4096, moments:
+ * 11.5 ms, 8.1).
  */
 // @ts-ignore: decorator
 @inline const SHORT: usize = 4096;
@@ -125,31 +125,30 @@ export function alike(careful: usize, strip: usize, strips: usize): usize {
   return bytes >= (dy ? FAR / 4 : FAR / 3);
 }
 
-/**
- * Adds the sums of up to a tile of rows, `stride` bytes apart: whole strips first, then what is left. Those of `addRows`;
- * pivots and means both are a record's first plane.
- */
-function addTile(
-  strips: usize, x: usize, dy: usize, rows: usize, stride: usize, columns: usize, records: usize, plane: usize, sums: usize,
+/** Adds the sums of `rows` rows from column `from` on, a vector of columns at a time; the rest is as in `addRows`. */
+function addLanes(
+  from: usize, x: usize, dy: usize, rows: usize, stride: usize, columns: usize, records: usize, plane: usize, sums: usize,
   bits: usize, bitStride: usize,
 ): void {
-  const grouped = rows & ~3;
-  if (strips) {
-    if (dy) dotsStrips(x, dy, grouped >> 2, stride, strips, records, sums);
-    else momentsStrips(x, grouped >> 2, stride, strips, records, sums);
-  }
-  for (let c: usize = grouped == rows ? strips * STRIP : 0; c < columns; c += 4) {
-    const done = c < strips * STRIP ? grouped : 0;
-    const skip = done * stride + (c << 2);
+  for (let c = from; c < columns && rows != 0; c += 4) {
+    const at = x + (c << 2);
     const record = records + (c << 2);
     const near = v128.load(record);
     if (dy) {
       dotsLanes(
-        x + skip, dy + skip, rows - done, stride, columns - c, near, v128.load(record + GRADIENT.SCALE * plane), f32x4.splat(1),
-        sumOf(sums, c), sizeOf(sums, c), bits ? bits + done * bitStride + (c >> 2) : 0, bitStride,
+        at, dy + (c << 2), rows, stride, columns - c, near, v128.load(record + GRADIENT.SCALE * plane), f32x4.splat(1),
+        sumOf(sums, c), sizeOf(sums, c), bits ? bits + (c >> 2) : 0, bitStride,
       );
-    } else momentsLanes(x + skip, rows - done, stride, columns - c, near, f32x4.splat(1), sumOf(sums, c));
+    } else momentsLanes(at, rows, stride, columns - c, near, f32x4.splat(1), sumOf(sums, c));
   }
+}
+
+/** Adds the sums of `groups` groups of four rows, `apart` bytes from each other, `next` bytes from group to group. */
+function addGroups(
+  strips: usize, x: usize, dy: usize, groups: usize, next: usize, apart: usize, records: usize, plane: usize, sums: usize,
+): void {
+  if (dy) dotsStrips(x, dy, groups, next, apart, strips, records, sums);
+  else momentsStrips(x, groups, next, apart, strips, records, plane, sums);
 }
 
 /**
@@ -174,18 +173,25 @@ export function addRows(
   }
   const strips: usize = fast ? columns / STRIP : 0;
   const far = isFar(rows * stride, dy);
-  // Moments: twelve rows, the ways of the first-level cache, for each of its places that rows share, so that memory is read in few
-  // stretches (6272 x 256: 0.82 ms by sixteen rows, 0.55 by 48; 1024 x 1024: 143 us by twelve, 162 by 24). Dot products of rows of
-  // over 8 kB would leave the second-level cache (8192 x 4096: 12.5 ms, 11.1).
-  const tile: usize = !dy ? 12 * max<usize>(1, 4096 / stride) : stride > 8192 ? TILE / 2 : TILE;
+  // Dot products of 16 rows that share their place in the first-level cache push each other out of its twelve ways (256 x 1024:
+  // 114 us, 57 by eight rows); else eight take a tenth longer (300 x 3000). Moments take any number: twice what they hold.
+  const tile: usize = !dy ? 8 * FEW : stride & 4095 ? TILE : TILE / 2;
+  const whole = strips * STRIP;
   // One less than a quarter, as powers of two would share their place in the caches (a tenth).
   const quarter = far && strips != 0 && stride <= SHORT ? (rows >> 2) - 1 : 0;
-  for (const end = x + quarter * stride; x < end; x += stride) {
-    addTile(strips, x, dy, 4, quarter * stride, columns, records, plane, sums, 0, 0);
+  const apart = quarter * stride;
+  for (let left = quarter; left > 0; ) {
+    const n = dy ? 1 : min(left, FEW);
+    left -= n;
+    addGroups(strips, x, dy, n, stride, apart, records, plane, sums);
+    for (let row = n; row > 0; row--) {
+      addLanes(whole, x, dy, 4, apart, columns, records, plane, sums, 0, 0);
+      x += stride;
+    }
     if (dy) dy += stride;
   }
-  x += 3 * quarter * stride;
-  if (dy) dy += 3 * quarter * stride;
+  x += 3 * apart;
+  if (dy) dy += 3 * apart;
   rows -= 4 * quarter;
   while (rows > 0) {
     const n = min(rows, tile);
@@ -194,7 +200,12 @@ export function addRows(
       readAlong(x, bytes);
       if (dy) readAlong(dy, bytes);
     }
-    addTile(strips, x, dy, n, stride, columns, records, plane, sums, bits, bitStride);
+    const groups = strips ? n >> 2 : 0;
+    const grouped = groups << 2;
+    const skip = grouped * stride;
+    addGroups(strips, x, dy, groups, stride << 2, stride, records, plane, sums);
+    addLanes(whole, x, dy, grouped, stride, columns, records, plane, sums, 0, 0);
+    addLanes(0, x + skip, dy ? dy + skip : 0, n - grouped, stride, columns, records, plane, sums, bits, bitStride);
     x += bytes;
     if (dy) dy += bytes;
     if (bits) bits += n * bitStride;

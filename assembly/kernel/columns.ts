@@ -52,69 +52,46 @@ import { AFFINE, GRADIENT } from "../coefficients";
  * outlier was found to cost 4.3 units.
  */
 // @ts-ignore: decorator
-@inline const FEW: usize = 3;
+@inline export const FEW: usize = 3;
 
-/** Adds `sum(x - pivot)` and `sum((x - pivot)^2)` of `groups` groups of four rows to each strip's sums. */
-export function momentsStrips(x: usize, groups: usize, stride: usize, strips: usize, pivot: usize, sums: usize): void {
-  for (; strips > 0; strips--) {
-    let row0 = x;
-    for (let left = groups; left > 0; ) {
-      const few = min(left, FEW);
-      left -= few;
-      let s0 = f32x4.splat(0);
-      let s1 = f32x4.splat(0);
-      let s2 = f32x4.splat(0);
-      let s3 = f32x4.splat(0);
-      let q0 = f32x4.splat(0);
-      let q1 = f32x4.splat(0);
-      let q2 = f32x4.splat(0);
-      let q3 = f32x4.splat(0);
-      for (let group = few; group > 0; group--) {
-        const row1 = row0 + stride;
-        const row2 = row1 + stride;
-        const row3 = row2 + stride;
-        let p = v128.load(pivot);
-        let a = f32x4.sub(v128.load(row0), p);
-        let b = f32x4.sub(v128.load(row1), p);
-        let c = f32x4.sub(v128.load(row2), p);
-        let d = f32x4.sub(v128.load(row3), p);
-        s0 = f32x4.add(s0, sum4(a, b, c, d));
-        q0 = f32x4.add(q0, dot4(a, a, b, b, c, c, d, d));
-        p = v128.load(pivot, 16);
-        a = f32x4.sub(v128.load(row0, 16), p);
-        b = f32x4.sub(v128.load(row1, 16), p);
-        c = f32x4.sub(v128.load(row2, 16), p);
-        d = f32x4.sub(v128.load(row3, 16), p);
-        s1 = f32x4.add(s1, sum4(a, b, c, d));
-        q1 = f32x4.add(q1, dot4(a, a, b, b, c, c, d, d));
-        p = v128.load(pivot, 32);
-        a = f32x4.sub(v128.load(row0, 32), p);
-        b = f32x4.sub(v128.load(row1, 32), p);
-        c = f32x4.sub(v128.load(row2, 32), p);
-        d = f32x4.sub(v128.load(row3, 32), p);
-        s2 = f32x4.add(s2, sum4(a, b, c, d));
-        q2 = f32x4.add(q2, dot4(a, a, b, b, c, c, d, d));
-        p = v128.load(pivot, 48);
-        a = f32x4.sub(v128.load(row0, 48), p);
-        b = f32x4.sub(v128.load(row1, 48), p);
-        c = f32x4.sub(v128.load(row2, 48), p);
-        d = f32x4.sub(v128.load(row3, 48), p);
-        s3 = f32x4.add(s3, sum4(a, b, c, d));
-        q3 = f32x4.add(q3, dot4(a, a, b, b, c, c, d, d));
-        row0 = row3 + stride;
-      }
-      addTo(sums, s0);
-      addTo(sums + 32, s1);
-      addTo(sums + 64, s2);
-      addTo(sums + 96, s3);
-      addTo(sums + 128, q0);
-      addTo(sums + 160, q1);
-      addTo(sums + 192, q2);
-      addTo(sums + 224, q3);
+/**
+ * Adds `sum(x - pivot)` and `sum((x - pivot)^2)` of `groups` groups of four rows, `apart` bytes from each other, `next` bytes from
+ * group to group, to each strip's sums. Meanwhile they are held in the two planes behind the pivots, which are zero before and
+ * after: so rows are read along, a few instructions a vector, and four far ones at once. In strips of 12 rows, in registers,
+ * what the second-level cache holds takes up to a tenth less (64 x 64: 0.82 us, 0.90), but rows that share their place in the
+ * first a third more (1024 x 1024: 185 us, 132), and far ones, four at a time, a fifth (25088 x 128: 0.53 ms, 0.40).
+ */
+export function momentsStrips(
+  x: usize, groups: usize, next: usize, apart: usize, strips: usize, pivot: usize, plane: usize, sums: usize,
+): void {
+  const zero = f32x4.splat(0);
+  const held = pivot + plane;
+  const squares = held + plane;
+  const end = strips * STRIP_BYTES;
+  while (groups > 0) {
+    const x1 = x + apart;
+    const x2 = x1 + apart;
+    const x3 = x2 + apart;
+    for (let at: usize = 0; at < end; at += 16) {
+      const p = v128.load(pivot + at);
+      const a = f32x4.sub(v128.load(x + at), p);
+      const b = f32x4.sub(v128.load(x1 + at), p);
+      const c = f32x4.sub(v128.load(x2 + at), p);
+      const d = f32x4.sub(v128.load(x3 + at), p);
+      v128.store(held + at, f32x4.add(v128.load(held + at), sum4(a, b, c, d)));
+      v128.store(squares + at, f32x4.add(v128.load(squares + at), dot4(a, a, b, b, c, c, d, d)));
     }
-    x += STRIP_BYTES;
-    pivot += STRIP_BYTES;
-    sums += SUMS_BYTES;
+    x += next;
+    if (--groups % FEW != 0) continue;
+    let to = sums;
+    for (let at: usize = 0; at < end; at += 16) {
+      addTo(to, v128.load(held + at));
+      addTo(to + 128, v128.load(squares + at));
+      v128.store(held + at, zero);
+      v128.store(squares + at, zero);
+      to += 32;
+      if ((at & 48) == 48) to += SUMS_BYTES - 128;
+    }
   }
 }
 
@@ -275,7 +252,7 @@ export function affineLanes(
 
 /** Adds `sum(dy)` and `sum(dy * (x - mu))` of `groups` (up to TILE / 4) groups of four rows to each strip's sums. */
 export function dotsStrips(
-  x: usize, dy: usize, groups: usize, stride: usize, strips: usize, record: usize, sums: usize,
+  x: usize, dy: usize, groups: usize, next: usize, apart: usize, strips: usize, record: usize, sums: usize,
 ): void {
   for (; strips > 0; strips--) {
     let s0 = f32x4.splat(0);
@@ -289,12 +266,12 @@ export function dotsStrips(
     let x0 = x;
     let g0 = dy;
     for (let group = groups; group > 0; group--) {
-      const x1 = x0 + stride;
-      const x2 = x1 + stride;
-      const x3 = x2 + stride;
-      const g1 = g0 + stride;
-      const g2 = g1 + stride;
-      const g3 = g2 + stride;
+      const x1 = x0 + apart;
+      const x2 = x1 + apart;
+      const x3 = x2 + apart;
+      const g1 = g0 + apart;
+      const g2 = g1 + apart;
+      const g3 = g2 + apart;
       let m = v128.load(record);
       let a = v128.load(g0);
       let b = v128.load(g1);
@@ -335,8 +312,8 @@ export function dotsStrips(
         a, f32x4.sub(v128.load(x0, 48), m), b, f32x4.sub(v128.load(x1, 48), m),
         c, f32x4.sub(v128.load(x2, 48), m), d, f32x4.sub(v128.load(x3, 48), m),
       ));
-      x0 = x3 + stride;
-      g0 = g3 + stride;
+      x0 += next;
+      g0 += next;
     }
     addTo(sums, s0);
     addTo(sums + 32, s1);
