@@ -130,7 +130,7 @@ function addLanes(
   from: usize, x: usize, dy: usize, rows: usize, stride: usize, columns: usize, records: usize, plane: usize, sums: usize,
   bits: usize, bitStride: usize,
 ): void {
-  for (let c = from; c < columns && rows != 0; c += 4) {
+  for (let c = from; c < columns; c += 4) {
     const at = x + (c << 2);
     const record = records + (c << 2);
     const near = v128.load(record);
@@ -143,11 +143,15 @@ function addLanes(
   }
 }
 
-/** Adds the sums of `groups` groups of four rows, `apart` bytes from each other, `next` bytes from group to group. */
-function addGroups(
+/**
+ * Adds the sums of `groups` groups of four rows, `apart` bytes from each other, `next` bytes from group to group; dot products of
+ * more than one group where that is four times `apart`.
+ */
+// @ts-ignore: decorator
+@inline function addGroups(
   strips: usize, x: usize, dy: usize, groups: usize, next: usize, apart: usize, records: usize, plane: usize, sums: usize,
 ): void {
-  if (dy) dotsStrips(x, dy, groups, next, apart, strips, records, sums);
+  if (dy) dotsStrips(x, dy, groups, apart, strips, records, sums);
   else momentsStrips(x, groups, next, apart, strips, records, plane, sums);
 }
 
@@ -184,10 +188,10 @@ export function addRows(
     const n = dy ? 1 : min(left, FEW);
     left -= n;
     addGroups(strips, x, dy, n, stride, apart, records, plane, sums);
-    for (let row = n; row > 0; row--) {
-      addLanes(whole, x, dy, 4, apart, columns, records, plane, sums, 0, 0);
-      x += stride;
+    for (let row = n; row > 0 && whole != columns; row--) {
+      addLanes(whole, x + (row - 1) * stride, dy, 4, apart, columns, records, plane, sums, 0, 0);
     }
+    x += n * stride;
     if (dy) dy += stride;
   }
   x += 3 * apart;
@@ -203,9 +207,13 @@ export function addRows(
     const groups = strips ? n >> 2 : 0;
     const grouped = groups << 2;
     const skip = grouped * stride;
-    addGroups(strips, x, dy, groups, stride << 2, stride, records, plane, sums);
-    addLanes(whole, x, dy, grouped, stride, columns, records, plane, sums, 0, 0);
-    addLanes(0, x + skip, dy ? dy + skip : 0, n - grouped, stride, columns, records, plane, sums, bits, bitStride);
+    if (groups) {
+      addGroups(strips, x, dy, groups, stride << 2, stride, records, plane, sums);
+      if (whole != columns) addLanes(whole, x, dy, grouped, stride, columns, records, plane, sums, 0, 0);
+    }
+    if (n != grouped) {
+      addLanes(0, x + skip, dy ? dy + skip : 0, n - grouped, stride, columns, records, plane, sums, bits, bitStride);
+    }
     x += bytes;
     if (dy) dy += bytes;
     if (bits) bits += n * bitStride;

@@ -252,7 +252,7 @@ export function affineLanes(
 
 /** Adds `sum(dy)` and `sum(dy * (x - mu))` of `groups` (up to TILE / 4) groups of four rows to each strip's sums. */
 export function dotsStrips(
-  x: usize, dy: usize, groups: usize, next: usize, apart: usize, strips: usize, record: usize, sums: usize,
+  x: usize, dy: usize, groups: usize, apart: usize, strips: usize, record: usize, sums: usize,
 ): void {
   for (; strips > 0; strips--) {
     let s0 = f32x4.splat(0);
@@ -312,8 +312,8 @@ export function dotsStrips(
         a, f32x4.sub(v128.load(x0, 48), m), b, f32x4.sub(v128.load(x1, 48), m),
         c, f32x4.sub(v128.load(x2, 48), m), d, f32x4.sub(v128.load(x3, 48), m),
       ));
-      x0 += next;
-      g0 += next;
+      x0 = x3 + apart;
+      g0 = g3 + apart;
     }
     addTo(sums, s0);
     addTo(sums + 32, s1);
