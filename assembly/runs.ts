@@ -17,17 +17,23 @@ import { affineRun, dotsRun, gradientRun } from "./kernel/runs";
 import { groupMoments } from "./moments";
 
 /**
- * How many adjacent groups are taken together. All of them where a group's runs lie apart, so that memory is read in the
- * order of addresses (32 x 1024 x 14 x 14, channel by channel: 6.9 ms forward, 2.6 so; backward 6.7, 3.5; 256 kB at a time
- * 5.9, 7.4); else what stays in the first-level cache for the second pass.
+ * How many adjacent groups are taken together: all of them where a group's runs lie apart, so that memory is read in the order of
+ * addresses (32 x 1024 x 14 x 14, channel by channel: 6.9 ms forward, 2.6 so; backward 6.7, 3.5); else what stays in the
+ * first-level cache for the second pass. Of long runs in few rows that no cache holds, what stays in the third-level cache: it
+ * still comes in long stretches (32 x 64 x 112 x 112: 12.0 ms forward and 17.2 backward by all groups, 11.3 and 15.6 so; but 32 x
+ * 2048 x 14 x 14, forward: 6.0, 6.7; 128 x 64 x 56 x 56: 10.8 and 15.5, 12.7 and 21).
  */
 function batchOf(rows: usize, groups: usize, run: usize): usize {
-  return rows > 1 ? groups : max(1, min(groups, BATCH / run));
+  const values = rows * run;
+  const most: usize = rows == 1 ? BATCH : run >= 512 && rows <= 48 && values * groups > 4 * PANEL ? PANEL : -1;
+  return max(1, min(groups, most / values));
 }
 
-/** Values of the groups of one row that are taken together. */
+/** Values that are taken together: of one row, and of many. */
 // @ts-ignore: decorator
 @inline const BATCH: usize = 2048;
+// @ts-ignore: decorator
+@inline const PANEL: usize = 2 << 20;
 
 /** The scratch: a byte of bits, then arrays with room for `room` channels, up to 84 bytes for each. */
 // @ts-ignore: decorator

@@ -119,6 +119,17 @@ describe.each(variants)("backward, %s", (variant) => {
     },
   );
 
+  test("channels whose runs are long, taken a few at a time, one of which takes scales", () => {
+    const subject = { family: "batch", layout: "channels-first", shape: [2, 9, 1, 476_107] } as const;
+    const geometry = geometryOf(subject);
+    const x = normals(geometry.size, 3);
+    const [, channels, , length] = subject.shape;
+    for (let at = 3 * length; at < x.length; at += channels * length) {
+      for (let i = at; i < at + length; i++) x[i]! *= 1e30;
+    }
+    judge(library, { subject, x, dy: gradientFor(geometry) });
+  });
+
   test("is what central differences of the reference say", () => {
     for (const subject of subjectsOfEveryFamily(7, 3)) {
       const geometry = geometryOf(subject);
