@@ -119,8 +119,6 @@ export function affineOf(
   record: usize, plane: usize, mean: usize, rstd: usize, gamma: usize, beta: usize, n: usize, careful: usize,
 ): void {
   const one = f32x4.splat(1);
-  const large = f64x2.splat(LARGE);
-  const small = f64x2.splat(SMALL);
   for (let c: usize = 0; c < n; c += 4) {
     const mean0 = v128.load(mean);
     const mean1 = v128.load(mean, 16);
@@ -134,8 +132,9 @@ export function affineOf(
     const a1 = f64x2.mul(rstd1, high(g));
     const a = demote(a0, a1);
     // Rounding b - muLow * a costs half a unit of |b|, at most one of |gamma|; leaving muLow out costs its own size.
+    const r = demote(rstd0, rstd1);
     const fold = f32x4.le(f32x4.abs(b), f32x4.mul(f32x4.splat(2), f32x4.abs(g)));
-    const drop = f32x4.le(f32x4.mul(f32x4.abs(muLow), demote(rstd0, rstd1)), f32x4.splat(5.9604644775390625e-8));
+    const drop = f32x4.le(f32x4.mul(f32x4.abs(muLow), r), f32x4.splat(5.9604644775390625e-8));
     const settled = v128.or(fold, drop);
     // Where muLow is 0, b stays as it is: a may be infinite.
     const folded = v128.bitselect(f32x4.sub(b, f32x4.mul(muLow, a)), b, v128.andnot(fold, f32x4.eq(muLow, f32x4.splat(0))));
@@ -146,16 +145,9 @@ export function affineOf(
     v128.store(record + AFFINE.SCALE * plane, one);
     v128.store(record + AFFINE.OUT * plane, one);
     let flag = !i32x4.all_true(settled);
-    const calm = v128.and(
-      v128.and(inside(rstd0, small, large), inside(rstd1, small, large)),
-      v128.and(
-        v128.and(inside(f64x2.abs(a0), small, large), inside(f64x2.abs(a1), small, large)),
-        v128.and(
-          f32x4.lt(f32x4.abs(mu), f32x4.splat(f32(LARGE))),
-          f32x4.lt(f32x4.max(f32x4.abs(g), f32x4.abs(b)), f32x4.splat(f32(LARGE))),
-        ),
-      ),
-    );
+    const steep = f32x4.abs(a);
+    const most = f32x4.pmax(f32x4.pmax(steep, r), f32x4.pmax(f32x4.abs(mu), f32x4.pmax(f32x4.abs(g), f32x4.abs(b))));
+    const calm = v128.and(f32x4.lt(most, f32x4.splat(f32(LARGE))), f32x4.gt(f32x4.pmin(steep, r), f32x4.splat(f32(SMALL))));
     if (!i32x4.all_true(calm)) {
       for (let lane: usize = 0; lane < 4; lane++) {
         if (
@@ -203,15 +195,14 @@ function wideAffine(record: usize, plane: usize, lane: usize, mean: f64, rstd: f
 /** Fills MU and the scales of `n` GRADIENT records, all that the dot products need; `careful` as for `affineOf`. */
 export function dotsOf(record: usize, plane: usize, mean: usize, rstd: usize, n: usize, careful: usize): void {
   const one = f32x4.splat(1);
-  const flat = f64x2.splat(FLAT);
-  const steep = f64x2.splat(STEEP);
   for (let c: usize = 0; c < n; c += 4) {
     v128.store(record + GRADIENT.MU * plane, demote(v128.load(mean), v128.load(mean, 16)));
     v128.store(record + GRADIENT.SCALE * plane, one);
     v128.store(record + GRADIENT.DY_SCALE * plane, one);
     v128.store(record + GRADIENT.OUT * plane, one);
     let flag = false;
-    if (!i32x4.all_true(v128.and(inside(v128.load(rstd), flat, steep), inside(v128.load(rstd, 16), flat, steep)))) {
+    const r = demote(v128.load(rstd), v128.load(rstd, 16));
+    if (!i32x4.all_true(v128.and(f32x4.gt(r, f32x4.splat(f32(FLAT))), f32x4.lt(r, f32x4.splat(f32(STEEP)))))) {
       for (let lane: usize = 0; lane < 4; lane++) {
         const m = load<f64>(mean + (lane << 3));
         const scale = scaleOf(m, load<f64>(rstd + (lane << 3)));
@@ -256,7 +247,7 @@ export function gradientOf(
     let q = f64x2.mul(f64x2.mul(r, r), slope);
     const muLow = f64x2.sub(v128.load(mean), mu);
     let level = f64x2.sub(f64x2.mul(r, shift), f64x2.mul(q, muLow));
-    const size = f64x2.max(f64x2.abs(shift), f64x2.abs(slope));
+    const size = f64x2.pmax(f64x2.abs(shift), f64x2.abs(slope));
     const calm = v128.and(
       v128.and(inside(r, flat, steep), inside(f64x2.abs(p), f64x2.splat(SMALL), f64x2.splat(LARGE))),
       v128.or(inside(size, f64x2.splat(FAINT), f64x2.splat(LOUD)), f64x2.eq(size, f64x2.splat(0))),

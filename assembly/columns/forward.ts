@@ -2,7 +2,7 @@
 import { affineOf, rstdOf } from "../coefficients";
 import { momentsLanes } from "../kernel/columns";
 import { DOWN, EPS_RULES, TINY, isNear, scaleOfMoments } from "../moments";
-import { clear, loadLanes } from "../simd/lanes";
+import { clear, loadTail } from "../simd/lanes";
 import { APPLY, EXACTLY, REDUCE } from "../steps";
 import {
   addRows, applyPlanes, foldCopies, HEAD, padded, repeat, sideBySide, spread, sumOf,
@@ -31,7 +31,7 @@ function pivots(x: usize, rows: usize, stride: usize, columns: usize, to: usize)
     let total = f32x4.splat(0);
     let row = x;
     for (let left = some; left > 0; left--) {
-      total = f32x4.add(total, f32x4.mul(loadLanes(row, columns - c), share));
+      total = f32x4.add(total, f32x4.mul(loadTail(row, columns - c), share));
       row += step;
     }
     v128.store(to, total);
@@ -67,7 +67,7 @@ function finishMoments(
       const to = (c << 3) + (half << 4);
       const s = f64x2.mul(v128.load(from), inverse);
       const q = f64x2.mul(v128.load(from, 128), inverse);
-      const v = f64x2.max(f64x2.sub(q, f64x2.mul(s, s)), f64x2.splat(0));
+      const v = f64x2.pmax(f64x2.sub(q, f64x2.mul(s, s)), f64x2.splat(0));
       const p = v128.load64_zero(pivot + (c << 2) + (half << 3));
       v128.store(mean + to, f64x2.add(f64x2.promote_low_f32x4(p), s));
       v128.store(variance + to, v);

@@ -14,7 +14,7 @@
  * one vector of 1 to 4 columns and any number of rows, which also takes power-of-two scales for columns whose squares or
  * products would leave float32's range. The two give a column the same y and dx to the bit.
  */
-import { addTo, high, keep, loadLanes, low, madd, maddTo, passBits, relu, storeLanes } from "../simd/lanes";
+import { addTo, high, keep, loadTail, low, madd, maddTo, passBits, relu, storeTail } from "../simd/lanes";
 import { AFFINE, GRADIENT } from "../coefficients";
 
 /** Columns of a strip, bytes of a strip's row, bytes of its sums: 16 and 16 float64, then 16 float32 of sizes. */
@@ -113,7 +113,7 @@ export function momentsLanes(
     let q = zero;
     for (let row = group; row > 0; row--) {
       // Beyond the last lane x and pivot are both 0.
-      const v = f32x4.mul(loadLanes(x, lanes), scale);
+      const v = f32x4.mul(loadTail(x, lanes), scale);
       s0 = f64x2.add(s0, f64x2.sub(low(v), p0));
       s1 = f64x2.add(s1, f64x2.sub(high(v), p1));
       const d = f32x4.sub(v, pivot);
@@ -226,10 +226,10 @@ export function affineLanes(
   const scale = v128.load(record + AFFINE.SCALE * plane);
   const out = v128.load(record + AFFINE.OUT * plane);
   for (; rows > 0; rows--) {
-    const d = f32x4.sub(f32x4.sub(f32x4.mul(loadLanes(x, lanes), scale), mu), muLow);
+    const d = f32x4.sub(f32x4.sub(f32x4.mul(loadTail(x, lanes), scale), mu), muLow);
     let v = f32x4.mul(madd(d, a, b), out);
     if (residual) {
-      const r = loadLanes(residual, lanes);
+      const r = loadTail(residual, lanes);
       v = v128.bitselect(maddTo(d, a, b, r), f32x4.add(v, r), f32x4.eq(out, f32x4.splat(1)));
       residual += stride;
     }
@@ -238,7 +238,7 @@ export function affineLanes(
       v = relu(v);
       bits += bitStride;
     }
-    storeLanes(y, lanes, v);
+    storeTail(y, lanes, v);
     x += stride;
     y += stride;
   }
@@ -345,13 +345,13 @@ export function dotsLanes(
     let s = zero;
     let t = zero;
     for (let row = group; row > 0; row--) {
-      let g = f32x4.mul(loadLanes(dy, lanes), dyScale);
+      let g = f32x4.mul(loadTail(dy, lanes), dyScale);
       if (bits) {
         g = keep(g, load<u8>(bits));
         bits += bitStride;
       }
       s = f32x4.add(s, g);
-      t = madd(g, f32x4.sub(f32x4.mul(loadLanes(x, lanes), scale), mu), t);
+      t = madd(g, f32x4.sub(f32x4.mul(loadTail(x, lanes), scale), mu), t);
       x += stride;
       dy += stride;
     }
@@ -467,12 +467,12 @@ export function gradientLanes(
   const dyScale = v128.load(record + GRADIENT.DY_SCALE * plane);
   const out = v128.load(record + GRADIENT.OUT * plane);
   for (; rows > 0; rows--) {
-    let g = loadLanes(dy, lanes);
+    let g = loadTail(dy, lanes);
     if (bits) {
       g = keep(g, load<u8>(bits));
       bits += bitStride;
       if (dresidual) {
-        storeLanes(dresidual, lanes, g);
+        storeTail(dresidual, lanes, g);
         dresidual += stride;
       }
     }
@@ -480,10 +480,10 @@ export function gradientLanes(
     let v: v128;
     if (frozen) v = f32x4.mul(p, g);
     else {
-      v = madd(p, g, madd(q, f32x4.sub(f32x4.mul(loadLanes(x, lanes), scale), mu), r));
+      v = madd(p, g, madd(q, f32x4.sub(f32x4.mul(loadTail(x, lanes), scale), mu), r));
       x += stride;
     }
-    storeLanes(dx, lanes, f32x4.mul(v, out));
+    storeTail(dx, lanes, f32x4.mul(v, out));
     dy += stride;
     dx += stride;
   }

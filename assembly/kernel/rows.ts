@@ -7,7 +7,7 @@
  *
  * `xhat = (x * scale - mu) * rstd + shift`; shift carries the mean's low half.
  */
-import { addTo, keep, loadLanes, madd, passBits, relu, storeLanes, sum, high, low } from "../simd/lanes";
+import { addTo, keep, loadTail, madd, passBits, relu, storeTail, sum, high, low } from "../simd/lanes";
 
 export namespace ROW {
   // @ts-ignore: decorator
@@ -39,7 +39,7 @@ export namespace ROW {
 /** A vector of beta, if there is one. */
 // @ts-ignore: decorator
 @inline function betaOf(beta: usize, at: usize, n: usize): v128 {
-  return beta ? loadLanes(beta + at, n) : f32x4.splat(0);
+  return beta ? loadTail(beta + at, n) : f32x4.splat(0);
 }
 
 /** One vector of a forward row. `wide` (a power of two) keeps gamma * xhat in range where beta may bring it back. */
@@ -48,16 +48,16 @@ export namespace ROW {
   x: usize, y: usize, at: usize, n: usize, mu: v128, rstd: v128, shift: v128, scale: v128, wide: f32, gamma: usize,
   beta: usize, bits: usize,
 ): void {
-  const xhat = madd(f32x4.sub(f32x4.mul(loadLanes(x + at, n), scale), mu), rstd, shift);
+  const xhat = madd(f32x4.sub(f32x4.mul(loadTail(x + at, n), scale), mu), rstd, shift);
   // Where wide is 1, as it nearly always is, the products with it change nothing.
   const less = f32x4.splat(1 / wide);
-  const g = f32x4.mul(loadLanes(gamma + at, n), less);
+  const g = f32x4.mul(loadTail(gamma + at, n), less);
   let v = f32x4.mul(madd(xhat, g, f32x4.mul(betaOf(beta, at, n), less)), f32x4.splat(wide));
   if (bits) {
     store<u8>(bits + (at >> 4), passBits(v));
     v = relu(v);
   }
-  storeLanes(y + at, n, v);
+  storeTail(y + at, n, v);
 }
 
 /** `y = epilogue(xhat * gamma + beta)` for a row. */
@@ -93,14 +93,14 @@ export function affineRow(
 /** One vector's gradient as ReLU let it through, times dyScale. */
 // @ts-ignore: decorator
 @inline function gradientOfVector(dy: usize, at: usize, n: usize, dyScale: v128, bits: usize): v128 {
-  const g = f32x4.mul(loadLanes(dy + at, n), dyScale);
+  const g = f32x4.mul(loadTail(dy + at, n), dyScale);
   return bits ? keep(g, load<u8>(bits + (at >> 4))) : g;
 }
 
 // @ts-ignore: decorator
 @inline function xhatOf(x: usize, n: usize, record: usize): v128 {
   const d = f32x4.sub(
-    f32x4.mul(loadLanes(x, n), v128.load(record, ROW.SCALE)), v128.load(record, ROW.MU),
+    f32x4.mul(loadTail(x, n), v128.load(record, ROW.SCALE)), v128.load(record, ROW.MU),
   );
   return madd(d, v128.load(record, ROW.RSTD), v128.load(record, ROW.SHIFT));
 }
@@ -119,7 +119,7 @@ export function dotsRow(
     let t = zero;
     for (let left = CHUNK; left > 0 && at < end; left--) {
       const n = min<usize>(end - at, 16) >> 2;
-      const g = f32x4.mul(gradientOfVector(dy, at, n, dyScale, bits), loadLanes(gamma + at, n));
+      const g = f32x4.mul(gradientOfVector(dy, at, n, dyScale, bits), loadTail(gamma + at, n));
       let xhat = xhatOf(x + at, n, record);
       // Beyond the last position it may be infinite, which gradients of 0 do not undo.
       if (n < 4) xhat = keep(xhat, (1 << u32(n)) - 1);
@@ -155,9 +155,9 @@ export function gradientRow(
   }
   for (; at < end; at += 16) {
     const n = min<usize>(end - at, 16) >> 2;
-    const g = f32x4.mul(gradientOfVector(dy, at, n, dyScale, bits), loadLanes(gamma + at, n));
-    const d = f32x4.sub(f32x4.mul(loadLanes(x + at, n), scale), mu);
-    storeLanes(dx + at, n, f32x4.mul(madd(p, g, madd(q, d, r)), out));
+    const g = f32x4.mul(gradientOfVector(dy, at, n, dyScale, bits), loadTail(gamma + at, n));
+    const d = f32x4.sub(f32x4.mul(loadTail(x + at, n), scale), mu);
+    storeTail(dx + at, n, f32x4.mul(madd(p, g, madd(q, d, r)), out));
   }
 }
 

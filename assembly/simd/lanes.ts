@@ -23,7 +23,10 @@
   return f32x4.add(s, madd(d, a, v128.and(lost, f32x4.eq(lost, lost))));
 }
 
-/** The first `n` (1 to 4) floats at `at`, zero beyond. Reads nothing beyond. */
+/**
+ * The first `n` (1 to 4) floats at `at`, zero beyond. Reads nothing beyond. Not by a call for parts of a vector: even where it is
+ * never made it costs a loop its registers (16 x 64, forward: 1.09 us, 0.78; layer norm of 64 x 64 with ReLU, backward: 22, 10.6).
+ */
 // @ts-ignore: decorator
 @inline export function loadTail(at: usize, n: usize): v128 {
   if (n >= 4) return v128.load(at);
@@ -43,29 +46,6 @@
   v128.store32_lane(at, v, 0);
   if (n > 1) v128.store32_lane(at, v, 1, 4);
   if (n > 2) v128.store32_lane(at, v, 2, 8);
-}
-
-function loadPart(at: usize, n: usize): v128 {
-  return loadTail(at, n);
-}
-
-function storePart(at: usize, n: usize, v: v128): void {
-  storeTail(at, n, v);
-}
-
-/**
- * The same by a call for what is no whole vector, where such are rare: 1 kB less. Short runs, which all end with one, take
- * half as long again (32 x 512 x 7 x 7).
- */
-// @ts-ignore: decorator
-@inline export function loadLanes(at: usize, n: usize): v128 {
-  return n >= 4 ? v128.load(at) : loadPart(at, n);
-}
-
-// @ts-ignore: decorator
-@inline export function storeLanes(at: usize, n: usize, v: v128): void {
-  if (n >= 4) v128.store(at, v);
-  else storePart(at, n, v);
 }
 
 /** Lanes 0 and 1 as float64. */
