@@ -10,8 +10,8 @@ import {
 
 /**
  * Up to so many values behind a channel's gradients, means are taken in float64 from the start, as most would need a second look
- * in backward: see `sharpenDots` (16 x 64: 1.16 us forward and 0.76 backward, 0.71 and 1.26 by strips; 32 x 64: 1.77 and 0.97,
- * 0.89 and 1.35).
+ * in backward: see `sharpenDots` (calls of 16 x 64: 1.22 us forward and 1.27 backward, 1.06 and 1.50 by strips; 32 x 64: 1.65 and
+ * 1.35, 1.23 and 1.70).
  */
 // @ts-ignore: decorator
 @inline const EXACT: usize = 16;

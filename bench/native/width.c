@@ -1,6 +1,7 @@
 /*
- * What the width of vectors alone costs: batch norm's two passes that write, channels last, in C with vectors of 16 bytes, which
- * WebAssembly has, of 32 and of 64, beside memcpy. No checks, no exactness: what a compiler makes of the plain loops.
+ * What the width of vectors alone costs: batch norm's two passes that write, channels last, and all of layer norm's backward, in C
+ * with vectors of 16 bytes, which WebAssembly has, of 32 and of 64, beside memcpy. No checks, no exactness: what a compiler makes
+ * of the plain loops.
  *
  *   gcc -O2 -march=native width.c -o width && ./width 6272 1024
  */
@@ -16,6 +17,9 @@ typedef struct {
   /* mu, then a and b of y = (x - mu) * a + b, or p, q and r of dx = p * dy + (q * (x - mu) + r) */
   float *mu, *p, *q, *r;
 } Matrix;
+
+/* What layer norm's backward needs of a row, which does not matter here. */
+static const float MU = 0.5f, RSTD = 2, SHIFT = 0.25f;
 
 #define PASSES(BYTES)                                                                                        \
   typedef float V##BYTES __attribute__((vector_size(BYTES), may_alias));                                     \
@@ -33,6 +37,26 @@ typedef struct {
     const long n = m->columns * 4 / BYTES;                                                                   \
     for (long row = 0; row < m->rows; row++, x += n, dy += n, dx += n)                                       \
       for (long c = 0; c < n; c++) dx[c] = p[c] * dy[c] + (q[c] * (x[c] - mu[c]) + r[c]);                    \
+  }                                                                                                          \
+  /* gamma at p; the sums of dgamma and dbeta stay in float32 at q and r. */                                 \
+  static void layer##BYTES(const Matrix *m) {                                                                \
+    const V##BYTES *x = (V##BYTES *)m->x, *dy = (V##BYTES *)m->dy, *gamma = (V##BYTES *)m->p;                \
+    V##BYTES *dgamma = (V##BYTES *)m->q, *dbeta = (V##BYTES *)m->r, *dx = (V##BYTES *)m->y;                  \
+    const long n = m->columns * 4 / BYTES;                                                                   \
+    for (long row = 0; row < m->rows; row++, x += n, dy += n, dx += n) {                                     \
+      V##BYTES s[2] = {{0}}, t[2] = {{0}};                                                                   \
+      for (long c = 0; c < n; c += 2)                                                                        \
+        for (int i = 0; i < 2; i++) {                                                                        \
+          const V##BYTES g = dy[c + i], xhat = (x[c + i] - MU) * RSTD + SHIFT, w = g * gamma[c + i];         \
+          dbeta[c + i] += g;                                                                                 \
+          dgamma[c + i] += g * xhat;                                                                         \
+          s[i] += w;                                                                                         \
+          t[i] += w * xhat;                                                                                  \
+        }                                                                                                    \
+      float level = 0, q = 0;                                                                                \
+      for (int i = 0; i < BYTES / 4; i++) level += s[0][i] + s[1][i], q += t[0][i] + t[1][i];                \
+      for (long c = 0; c < n; c++) dx[c] = RSTD * (dy[c] * gamma[c]) + (q * (x[c] - MU) + level);            \
+    }                                                                                                        \
   }
 
 PASSES(16)
@@ -52,6 +76,9 @@ static const struct {
     {"dx, 16 bytes", gradient16},
     {"dx, 32 bytes", gradient32},
     {"dx, 64 bytes", gradient64},
+    {"layer norm, 16 bytes", layer16},
+    {"layer norm, 32 bytes", layer32},
+    {"layer norm, 64 bytes", layer64},
 };
 enum { COUNT = sizeof PARTS / sizeof *PARTS, ROUNDS = 41 };
 
@@ -75,7 +102,7 @@ static int ascending(const void *a, const void *b) {
 
 int main(int argc, char **argv) {
   const long rows = argc > 1 ? atol(argv[1]) : 6272, columns = argc > 2 ? atol(argv[2]) : 1024;
-  if (rows < 1 || columns < 16 || columns % 16) return fprintf(stderr, "width: expected rows and a multiple of 16 columns\n"), 1;
+  if (rows < 1 || columns < 32 || columns % 32) return fprintf(stderr, "width: expected rows and a multiple of 32 columns\n"), 1;
   const long n = rows * columns;
   const Matrix m = {rows, columns, filled(n, 1), filled(n, 1), filled(n, 0),
                     filled(columns, 1), filled(columns, 1), filled(columns, 1), filled(columns, 1)};

@@ -1,5 +1,4 @@
 import type { GradientSums } from "../analysis.js";
-import { lengthOf } from "../arrays.js";
 import { readOptions, typeError } from "../errors.js";
 import { APPLY, backwardPass, blockAt, blockBytes, FROZEN, type Geometry, OWN, REDUCE } from "../passes.js";
 import type { Runtime } from "../runtime/runtime.js";
@@ -83,8 +82,8 @@ export function backward(
         clearOthers(held, segments, geometry, dx);
         if (other) clearOthers(held, segments, geometry, dresidual);
       }
-      if (gamma) addGradient(gamma.grad, held.f64, block.dgamma / 8);
-      if (beta) addGradient(beta.grad, held.f64, block.dbeta / 8);
+      if (gamma) addGradient(gamma.grad, held.f64, block.dgamma / 8, core.channels);
+      if (beta) addGradient(beta.grad, held.f64, block.dbeta / 8, core.channels);
       if (to.array) copyOut(held, to, dx);
       if (other?.array) copyOut(held, other, dresidual);
     }
@@ -142,8 +141,8 @@ export function gradientSums(
 }
 
 /** Adds float64 sums to a gradient. */
-function addGradient(grad: Float32Array, sums: Float64Array, from: number): void {
-  for (let i = 0, length = lengthOf(grad); i < length; i++) grad[i] = grad[i]! + sums[from + i]!;
+function addGradient(grad: Float32Array, sums: Float64Array, from: number, length: number): void {
+  for (let i = 0; i < length; i++) grad[i] = grad[i]! + sums[from + i]!;
 }
 
 /** Sets what lies outside of the segments to zero. */

@@ -93,8 +93,8 @@ export function forward(core: LayerCore, who: string, x: unknown, out: unknown, 
     const block = frozen ? places.frozen : places.block;
     if (from.array) copyIn(held, from, input);
     if (residual?.array) copyIn(held, residual, added);
-    if (gamma) copyInto(held.f32, gamma.data, block.gamma / 4);
-    if (beta) copyInto(held.f32, beta.data, block.beta / 4);
+    if (gamma) copyInto(held.f32, gamma.data, block.gamma / 4, core.channels);
+    if (beta) copyInto(held.f32, beta.data, block.beta / 4, core.channels);
     if (frozen) running!.place(held, block);
     const saved: Saved = {
       places,

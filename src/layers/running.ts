@@ -58,8 +58,8 @@ export class Running {
 
   /** Brings the statistics to their block, for an evaluation. */
   place({ f64 }: Runtime, { mean, variance }: Block): void {
-    copyInto(f64, this.mean, mean / 8);
-    copyInto(f64, this.variance, variance / 8);
+    copyInto(f64, this.mean, mean / 8, this.#channels);
+    copyInto(f64, this.variance, variance / 8, this.#channels);
   }
 
   /**

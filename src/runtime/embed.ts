@@ -4,7 +4,9 @@ import { diffArrays } from "diff";
 import { ACCESS, BACKSLASH, CHARACTERS, decode, type Embedding, ESCAPES, FIRST, LOCAL } from "./embedding.js";
 
 /**
- * An opcode for a local and the local; a SIMD load or store and its offset; a vector, a shuffle or a float64; another SIMD opcode; a block without a value; an integer; or else a byte. Where it takes data for code, the text is longer and no less right.
+ * An opcode for a local and the local; a SIMD load or store and its offset; a vector, a shuffle or a float64; another SIMD
+ * opcode; a block without a value; an integer; or else a byte. Where it takes data for code, the text is longer and no less
+ * right.
  */
 const INSTRUCTION =
   /(2[012]|fd..0[34])(..)|fd0[cd](?:..){16}|44(?:..){8}|fd(?:0[0-9ab]|5[cd])....|fd[89a-f].0[12]|fd..|0[234]40|41(?:[89a-f].)*[0-7].|../g;

@@ -5,8 +5,8 @@
 // - One sequence of symbols stands for both. A symbol is the bytes, in hex, that both have there, or where they differ
 //   `one>other`: `8502>e401` for a fused multiply-add and an add.
 // - What follows an opcode for a local is set apart, as the number of different ones since it was last used: code that
-//   differs only in its locals becomes the same text, which alone saves a sixth. So is the offset of a vector's load or store, which
-//   saves another hundredth.
+//   differs only in its locals becomes the same text, which alone saves a sixth. So is the offset of a vector's load or
+//   store, as it is, which saves another hundredth.
 // - The commonest symbols are one character of the text, the others two, of which the first is an escape.
 
 /** Of the two binaries, the one whose bytes stand first (or alone) in a symbol, or the one whose stand last. */
