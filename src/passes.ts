@@ -44,10 +44,11 @@ const room = (n: number): number => 16 * Math.ceil(n / 16) + 16;
 /** Bytes of the block for a geometry. */
 export function blockBytes(g: Geometry): number {
   const n = parametersOf(g);
-  // Scratch is a head and so much for each position of a row, or for each column, where narrow ones lie side by side; a
-  // layer's shapes may change from runs to columns, and its block, with the statistics in it, must not move then.
+  // Scratch is a head, room for columns to move on by, and so much for each position of a row, or for each column, where
+  // narrow ones lie side by side; a layer's shapes may change from runs to columns, and its block, with the statistics in
+  // it, must not move then.
   const work = g.perElement ? 16 * room(n) : 112 * room(n < 64 ? 1024 : n);
-  return 40 * room(statisticsOf(g)) + 24 * room(n) + 2560 + work;
+  return 40 * room(statisticsOf(g)) + 24 * room(n) + 5248 + work;
 }
 
 /** The block at `address`. */

@@ -5,7 +5,7 @@ import { clear } from "../simd/lanes";
 import { APPLY, FROZEN, OWN, REDUCE } from "../steps";
 import { addLanes, areRounded } from "./forward";
 import {
-  addRows, alike, applyPlanes, foldCopies, HEAD, padded, repeat, sideBySide, sizeOf, spread, sumOf,
+  addRows, alike, applyPlanes, clearOf, foldCopies, HEAD, padded, repeat, sideBySide, sizeOf, spread, sumOf,
 } from "./layout";
 
 /** Where sums of gradients left the range, those columns alone are summed once more, dy scaled. */
@@ -203,8 +203,8 @@ export function columnsBackward(
   const bitStride = (columns + 3) >> 2;
   const realStride: usize = real << 2;
   const wide = room << 3;
-  const sums = work + HEAD;
-  const records = sums + 5 * plane;
+  const records = clearOf(work + HEAD + 5 * plane, plane, x, dy);
+  const sums = records - 5 * plane;
   const careful = records + 7 * plane;
   const columnGamma = careful + plane;
   const columnMean = columnGamma + wide;

@@ -5,7 +5,7 @@ import { DOWN, EPS_RULES, TINY, isNear, scaleOfMoments } from "../moments";
 import { clear, loadTail } from "../simd/lanes";
 import { APPLY, EXACTLY, REDUCE } from "../steps";
 import {
-  addRows, applyPlanes, foldCopies, HEAD, padded, repeat, sideBySide, spread, sumOf,
+  addRows, applyPlanes, clearOf, foldCopies, HEAD, padded, repeat, sideBySide, spread, sumOf,
 } from "./layout";
 
 /**
@@ -169,8 +169,8 @@ export function columnsForward(
   const bitStride = (columns + 3) >> 2;
   const realStride: usize = real << 2;
   const wide = room << 3;
-  const sums = work + HEAD;
-  const records = sums + 5 * plane;
+  const records = clearOf(work + HEAD + 5 * plane, plane, x, y);
+  const sums = records - 5 * plane;
   const careful = records + 7 * plane;
   const columnGamma = careful + plane;
   const columnBeta = columnGamma + plane;
