@@ -20,11 +20,13 @@
  * moments of eight rows an eighth of all apart (6272 x 1024: 1.29 ms, 0.97, but 25088 x 512: 2.1, 2.7); two rows at each of
  * four places (401408 x 64: 4.1 ms, 3.3, but 100352 x 128: 2.1, 6.1, and the loop that can do so takes a tenth longer in cache
  * without fused multiply-add); rows one by one, added to float32 sums in memory (262144 x 64, dot products: 5.7 ms, 4.0, but a
- * sum passes 15 roundings, and with four sets of sums in turn, which pass 5, it is 5.3). Rejected for outputs: panels of 4 kB of
- * columns, whose coefficients stay in the first-level cache (1568 x 2048, in C: 0.88 ms, 1.28); reading them along before they
- * are written (32768 x 256, the affine pass by eight rows: 7.3 ms, 2.1 for single rows as they lie); filling them before (32 MB,
- * in C, by `rep stosb` in stretches of 4 kB: 1.46 ms, 1.79); computing them in a buffer of 4 to 256 kB and moving it by
- * memory.copy (its writes alone: 1.4 to 1.6 ms for 32 MB, 1.2 by plain stores).
+ * sum passes 15 roundings, and with four sets of sums in turn, which pass 5, it is 5.3); dot products along the rows, four at
+ * a time, held for sixteen rows as moments are (backward of 65536 x 64: 3 to 8 % less, but 16384 x 256 5 % more, and in cache
+ * 256 x 256 a fifth; both ways beside each other take 0.16 kB). Rejected for outputs: panels of 4 kB of columns, whose
+ * coefficients stay in the first-level cache (1568 x 2048, in C: 0.88 ms, 1.28); reading them along before they are written
+ * (32768 x 256, the affine pass by eight rows: 7.3 ms, 2.1 for single rows as they lie); filling them before (32 MB, in C, by
+ * `rep stosb` in stretches of 4 kB: 1.46 ms, 1.79); computing them in a buffer of 4 to 256 kB and moving it by memory.copy
+ * (its writes alone: 1.4 to 1.6 ms for 32 MB, 1.2 by plain stores).
  */
 export function readAlong(at: usize, bytes: usize): void {
   // To the last whole line: a stretch may end where its array, or the memory, does.
