@@ -1,11 +1,12 @@
 /**
  * Bytes of all that a pass reads and writes, what it writes counted twice, from which it comes from memory, with what else a
- * program has in the third-level cache. Measured where that has 32 MB: 6272 x 256, forward, takes 0.34 ms as near, 0.56 as far;
- * between other programs, 32768 x 64 takes 0.66 to 0.76 ms in evaluation as near, 0.34 to 0.48 as far, 6272 x 256 1.14 and 0.76
- * in backward.
+ * machine has in the third-level cache. Measured where that has 32 MB, by one process beside busy neighbours, as near and as far:
+ * 6272 x 256 takes 1.44 and 0.74 ms forward, 1.22 and 0.38 in evaluation, 4608 x 256 2.4 and 0.73 backward. In a quiet cache the
+ * evaluation takes 0.21 and 0.25. What is smaller only loses: 4096 x 256, evaluation, 0.13 and 0.25; 1024 x 1024, backward, 0.50
+ * and 0.66.
  */
 // @ts-ignore: decorator
-@inline export const FAR: usize = 24 << 20;
+@inline export const FAR: usize = 18 << 20;
 
 /**
  * Reads each cache line of a stretch in the order of addresses, so that the hardware's prefetch sees one sequence. Tiles of
