@@ -26,7 +26,9 @@ const setTitles = {
 
 export async function writeReport(figures: Figures): Promise<void> {
   saveFigures(figures);
-  const runtimes = [...new Set(figures.shapes.map(({ runtime }) => runtime))];
+  const runtimes = [...new Set(figures.shapes.map(({ runtime }) => runtime))].sort((a, b) =>
+    a.localeCompare(b, "en", { numeric: true }),
+  );
   for (const runtime of runtimes) {
     const of = (...sets: string[]) =>
       figures.shapes.filter((entry) => entry.runtime === runtime && sets.includes(entry.shape.set));
