@@ -89,7 +89,7 @@ export async function plotCopies(file: string, title: string, shapes: ShapeFigur
               type: "nominal",
               sort: shapes.map(({ shape }) => shape.name),
               title: null,
-              axis: { labelLimit: 300, grid: true },
+              axis: { labelLimit: 500, grid: true },
             },
             x: {
               field: "copies",
