@@ -64,6 +64,32 @@ describe.each(variants)("running statistics, %s", (variant) => {
     },
   );
 
+  test("many channels, which a kernel takes in, get what few do, to the bit", () => {
+    const few = 64;
+    const many = 131;
+    const [narrow, wide] = [few, many].map((channels) => new library.BatchNorm(channels, { momentum: 0.3 }));
+    for (let step = 0; step < 5; step++) {
+      const x = normals(4 * few, step, 2, step);
+      x[3] = Number.NaN;
+      x[5] = 3e38;
+      x[few + 7] = -Infinity;
+      const tiled = Float32Array.from(
+        { length: 4 * many },
+        (_, i) => x[few * Math.floor(i / many) + ((i % many) % few)]!,
+      );
+      narrow!.forward(x, [4, few]);
+      wide!.forward(tiled, [4, many]);
+    }
+    for (const name of ["runningMean", "runningVar"] as const) {
+      const want = Float32Array.from({ length: many }, (_, c) => narrow![name][c % few]!);
+      expect(wide![name]).toEqual(want);
+    }
+    expect(narrow!.skippedUpdates).toBe(5 * 3);
+    expect(wide!.skippedUpdates).toBe(2 * 5 * 3);
+    narrow!.dispose();
+    wide!.dispose();
+  });
+
   test("start at 0 and 1, and no batch", () => {
     const layer = new library.BatchNorm(3);
     expect(layer.runningMean).toEqual(Float32Array.of(0, 0, 0));

@@ -55,6 +55,13 @@ export interface Kernels {
       ...[sum1: number, sum2: number, dgamma: number, dbeta: number, bits: number, work: number],
     ]
   ): void;
+  /** Returns how many of `n` channels kept their own. */
+  updateRunning(
+    ...args: [
+      ...[mean: number, variance: number, n: number, momentum: number, unbiased: number],
+      ...[runningMean: number, runningVar: number],
+    ]
+  ): number;
 }
 
 /** The value of the module's `ABI` that this facade speaks. */
@@ -72,4 +79,5 @@ export const EXPORTS: readonly string[] = [
   "rowsForward",
   "runsBackward",
   "runsForward",
+  "updateRunning",
 ];
