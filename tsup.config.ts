@@ -36,7 +36,7 @@ const leanLoader: NonNullable<Options["esbuildPlugins"]>[number] = {
   setup(build) {
     const parts: [RegExp, string][] = [
       [/const extended = preInstantiate.*?\n/g, ""],
-      [/postInstantiate\(extended, instance\)/g, "instance.exports"],
+      [/const exports = postInst.*\n.*return \{ module, instance, exports \}/g, "return { instance }"],
       [/const utf16 = new TextDecoder.*?\n/, ""],
       [/Object\.hasOwn = .*?\n};?\n/s, ""],
       [/isModule\(source\) \? source : new WebAssembly\.Module\(source\)/, "source"],

@@ -20,4 +20,4 @@ export { columnsBackward } from "./columns/backward";
 export { columnsForward } from "./columns/forward";
 export { runsForward, runsBackward } from "./runs";
 export { rowsForward, rowsBackward } from "./rows";
-export { updateRunning } from "./running";
+export { blend } from "./blend";

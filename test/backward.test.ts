@@ -170,16 +170,17 @@ describe.each(variants)("backward, %s", (variant) => {
   });
 
   test("adds to the gradients that are there, until zeroGrad", () => {
-    for (const subject of subjectsOfEveryFamily(12, 5)) {
+    // Many channels are added by a kernel.
+    for (const subject of [...subjectsOfEveryFamily(12, 5), ...subjectsOfEveryFamily(12, 131)]) {
       const geometry = geometryOf(subject);
       const x = fill(plain, geometry);
       const dy = gradientFor(geometry);
       const layer = build(library, subject);
       layer.forward(x, [...subject.shape]);
-      layer.backward(dy);
+      const dx = layer.backward(dy);
       const once = layer.parameters().map(({ grad }) => grad.slice());
-      layer.forward(x, [...subject.shape]);
-      layer.backward(dy);
+      // Of the same forward, which has left what the layer computes with.
+      expect(layer.backward(dy), label(subject)).toEqual(dx);
       layer.parameters().forEach(({ grad }, k) => {
         expect(grad, label(subject)).toEqual(once[k]!.map((value) => 2 * value));
       });
@@ -188,4 +189,38 @@ describe.each(variants)("backward, %s", (variant) => {
       layer.dispose();
     }
   });
+
+  test.each([
+    { channels: 5, gamma: true, beta: true },
+    { channels: 131, gamma: true, beta: true },
+    { channels: 131, gamma: true, beta: false },
+    { channels: 131, gamma: false, beta: true },
+  ])(
+    "adds what is not finite as well: $channels channels, gamma $gamma, beta $beta",
+    ({ channels, ...affine }) => {
+      const geometry = reference.geometry([6, channels], [1], [1]);
+      const x = normals(6 * channels, 21);
+      const dy = Float32Array.from(x, (_, i) => (i % 7) - 3);
+      dy[1] = Number.NaN;
+      dy[2] = Number.POSITIVE_INFINITY;
+      dy[channels - 1] = Number.NEGATIVE_INFINITY;
+      const statistics = reference.statistics(x, geometry, { eps: 1e-5 });
+      const want = reference.backward(x, dy, geometry, statistics, {});
+
+      const layer = new library.BatchNorm(channels, { affine });
+      for (const { grad } of layer.parameters()) grad.fill(0.5);
+      layer.forward(x, [6, channels]);
+      layer.backward(dy);
+      expect(layer.parameters()).toHaveLength(Number(affine.gamma) + Number(affine.beta));
+      for (let c = 0; c < channels; c++) {
+        if (affine.beta) expect(layer.beta!.grad[c], `dbeta ${c}`).toBe(0.5 + want.dbeta[c]!);
+        if (!affine.gamma) continue;
+        const dgamma = 0.5 + want.dgamma[c]!;
+        if (Number.isFinite(dgamma)) expect(layer.gamma!.grad[c], `dgamma ${c}`).toBeCloseTo(dgamma, 5);
+        else expect(layer.gamma!.grad[c], `dgamma ${c}`).toBe(dgamma);
+      }
+      expect(want.dbeta.slice(1, 3)).toEqual(Float64Array.of(Number.NaN, Infinity));
+      layer.dispose();
+    },
+  );
 });

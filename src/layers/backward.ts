@@ -1,9 +1,20 @@
 import type { GradientSums } from "../analysis.js";
 import { readOptions, typeError } from "../errors.js";
-import { APPLY, backwardPass, blockAt, blockBytes, FROZEN, type Geometry, OWN, REDUCE } from "../passes.js";
+import {
+  APPLY,
+  type Block,
+  backwardPass,
+  blockAt,
+  blockBytes,
+  FROZEN,
+  type Geometry,
+  OWN,
+  REDUCE,
+} from "../passes.js";
 import type { Runtime } from "../runtime/runtime.js";
 import { Scratch } from "../runtime/scratch.js";
 import { live } from "../tensor.js";
+import { blend, LOOPED } from "./blend.js";
 import {
   copyIn,
   copyOut,
@@ -17,6 +28,7 @@ import {
 } from "./call.js";
 import { extrasOf, type LayerCore, type Saved } from "./core.js";
 import { placeSegments, type Segments } from "./mask.js";
+import type { Vectors } from "./parameters.js";
 
 const inputOf = ({ x, places }: Saved): number => (x ? x.address : places.x);
 
@@ -40,7 +52,7 @@ export function backward(
   const residualGrad =
     options === undefined ? undefined : readOptions(who, options, { residualGrad: undefined }).residualGrad;
   const vectors = core.learned.read(who);
-  const { gamma, beta } = vectors;
+  const { gamma } = vectors;
   const held = core.use(who);
   const saved = core.last(who);
   const { places, shape, frozen, segments } = saved;
@@ -82,8 +94,7 @@ export function backward(
         clearOthers(held, segments, geometry, dx);
         if (other) clearOthers(held, segments, geometry, dresidual);
       }
-      if (gamma) addGradient(gamma.grad, held.f64, block.dgamma / 8, core.channels);
-      if (beta) addGradient(beta.grad, held.f64, block.dbeta / 8, core.channels);
+      addGradients(held, block, core.channels, vectors);
       if (to.array) copyOut(held, to, dx);
       if (other?.array) copyOut(held, other, dresidual);
     }
@@ -140,9 +151,22 @@ export function gradientSums(
   });
 }
 
-/** Adds float64 sums to a gradient. */
-function addGradient(grad: Float32Array, sums: Float64Array, from: number, length: number): void {
-  for (let i = 0; i < length; i++) grad[i] = grad[i]! + sums[from + i]!;
+/** Adds dgamma and dbeta to their gradients. */
+function addGradients(
+  held: Runtime,
+  { dgamma, dbeta, work }: Block,
+  n: number,
+  { gamma, beta }: Vectors,
+): void {
+  if (n > LOOPED) blend(held, work, n, gamma?.grad, beta?.grad, dgamma, dbeta, 1, 1, 1, -1);
+  else {
+    if (gamma) add(gamma.grad, held.f64, dgamma / 8, n);
+    if (beta) add(beta.grad, held.f64, dbeta / 8, n);
+  }
+}
+
+function add(grad: Float32Array, sums: Float64Array, from: number, n: number): void {
+  for (let i = 0; i < n; i++) grad[i]! += sums[from++]!;
 }
 
 /** Sets what lies outside of the segments to zero. */

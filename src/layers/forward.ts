@@ -112,7 +112,7 @@ export function forward(core: LayerCore, who: string, x: unknown, out: unknown, 
       const steps = frozen ? APPLY : REDUCE | APPLY;
       forwardPass(held, geometry, steps, input, y, core.eps, block, extrasOf(saved, pairs, vectors, added));
       if (to.array) copyOut(held, to, y);
-      if (running && training) running.track(held, block, places.frozen, count);
+      if (running && training) running.track(held, block, count);
     }
     core.saved = saved;
     return into ? (out as Minibatch) : fresh!;

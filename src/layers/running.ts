@@ -1,13 +1,8 @@
-import { checkSize, copyFrom, copyInto, copyOf, lengthOf } from "../arrays.js";
+import { checkSize, copyInto, copyOf, lengthOf } from "../arrays.js";
 import type { Block } from "../passes.js";
 import type { Runtime } from "../runtime/runtime.js";
 import type { Entry, StateDict } from "../state.js";
-
-/**
- * More channels are taken in by a kernel, which gives the same to the bit: a loop here takes 3.4 ns each (32 x 1024, forward: a
- * seventh of it), and the copies to a kernel and back 0.14 us (16 x 16: a tenth).
- */
-const LOOPED = 64;
+import { blend, LOOPED } from "./blend.js";
 
 /** The statistics that batch norm keeps from minibatch to minibatch, and how many it has seen. */
 export class Running {
@@ -70,40 +65,30 @@ export class Running {
 
   /**
    * Takes a training minibatch's statistics, in `block`, in: `running = (1 - momentum) * running + momentum * batch`, the
-   * variance unbiased. A channel whose statistics are not finite, or do not fit float32, keeps its own. `frozen` has room.
+   * variance unbiased. A channel whose statistics are not finite, or do not fit float32, keeps its own.
    */
-  track({ f32, f64, kernels }: Runtime, block: Block, frozen: Block, count: number): void {
+  track(held: Runtime, block: Block, count: number): void {
     this.seen = true;
     if (!this.#tracks) return;
     this.batches++;
     const { mean, variance } = this;
     const momentum = this.#momentum ?? 1 / this.batches;
-    const unbiased = count / (count - 1);
     const n = this.#channels;
-    if (n > LOOPED) {
-      copyInto(f32, mean, frozen.mean / 4, n);
-      copyInto(f32, variance, frozen.variance / 4, n);
-      this.skipped += kernels.updateRunning(
-        block.mean,
-        block.variance,
-        n,
-        momentum,
-        unbiased,
-        frozen.mean,
-        frozen.variance,
-      );
-      copyFrom(f32, frozen.mean / 4, mean);
-      copyFrom(f32, frozen.variance / 4, variance);
-      return;
-    }
     const rest = 1 - momentum;
-    for (let i = 0, m = block.mean / 8, v = block.variance / 8; i < n; i++, m++, v++) {
-      const newMean = Math.fround(rest * mean[i]! + momentum * f64[m]!);
-      const newVariance = Math.fround(rest * variance[i]! + momentum * (f64[v]! * unbiased));
-      if (Math.abs(newMean) + newVariance < Infinity) {
-        mean[i] = newMean;
-        variance[i] = newVariance;
-      } else this.skipped++;
+    const unbiased = (momentum * count) / (count - 1);
+    const { mean: m, variance: v, work } = block;
+    if (n > LOOPED) {
+      this.skipped += blend(held, work, n, mean, variance, m, v, rest, momentum, unbiased, 0);
+    } else {
+      const { f64 } = held;
+      for (let i = 0; i < n; i++) {
+        const newMean = Math.fround(rest * mean[i]! + momentum * f64[m / 8 + i]!);
+        const newVariance = Math.fround(rest * variance[i]! + unbiased * f64[v / 8 + i]!);
+        if (Math.abs(newMean) + newVariance < Infinity) {
+          mean[i] = newMean;
+          variance[i] = newVariance;
+        } else this.skipped++;
+      }
     }
   }
 

@@ -56,10 +56,10 @@ export interface Kernels {
     ]
   ): void;
   /** Returns how many of `n` channels kept their own. */
-  updateRunning(
+  blend(
     ...args: [
-      ...[mean: number, variance: number, n: number, momentum: number, unbiased: number],
-      ...[runningMean: number, runningVar: number],
+      ...[n: number, a: number, b: number, fromA: number, fromB: number],
+      ...[rest: number, shareA: number, shareB: number, any: number],
     ]
   ): number;
 }
@@ -71,13 +71,12 @@ export const ABI = 1;
 export const EXPORTS: readonly string[] = [
   "ABI",
   "RELAXED",
+  "blend",
   "columnsBackward",
   "columnsForward",
   "heapBase",
-  "memory",
   "rowsBackward",
   "rowsForward",
   "runsBackward",
   "runsForward",
-  "updateRunning",
 ];
