@@ -190,6 +190,22 @@ describe.each(variants)("backward, %s", (variant) => {
     }
   });
 
+  test.each([5, 131])("adds both gradients of %i channels to one array", (channels) => {
+    const x = normals(6 * channels, 22);
+    const dy = normals(6 * channels, 23);
+    const layer = new library.BatchNorm(channels);
+    layer.forward(x, [6, channels]);
+    layer.backward(dy);
+    const [dgamma, dbeta] = layer.parameters().map(({ grad }) => grad);
+    const shared = new Float32Array(channels);
+    for (const parameter of layer.parameters()) parameter.grad = shared;
+    layer.backward(dy);
+    for (let c = 0; c < channels; c++) {
+      expect(shared[c], `${c}`).toBeCloseTo(dgamma![c]! + dbeta![c]!, 4);
+    }
+    layer.dispose();
+  });
+
   test.each([
     { channels: 5, gamma: true, beta: true },
     { channels: 131, gamma: true, beta: true },

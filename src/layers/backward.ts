@@ -28,7 +28,6 @@ import {
 } from "./call.js";
 import { extrasOf, type LayerCore, type Saved } from "./core.js";
 import { placeSegments, type Segments } from "./mask.js";
-import type { Vectors } from "./parameters.js";
 
 const inputOf = ({ x, places }: Saved): number => (x ? x.address : places.x);
 
@@ -52,7 +51,7 @@ export function backward(
   const residualGrad =
     options === undefined ? undefined : readOptions(who, options, { residualGrad: undefined }).residualGrad;
   const vectors = core.learned.read(who);
-  const { gamma } = vectors;
+  const { gamma, beta } = vectors;
   const held = core.use(who);
   const saved = core.last(who);
   const { places, shape, frozen, segments } = saved;
@@ -94,7 +93,7 @@ export function backward(
         clearOthers(held, segments, geometry, dx);
         if (other) clearOthers(held, segments, geometry, dresidual);
       }
-      addGradients(held, block, core.channels, vectors);
+      addGradients(held, block, core.channels, gamma?.grad, beta?.grad);
       if (to.array) copyOut(held, to, dx);
       if (other?.array) copyOut(held, other, dresidual);
     }
@@ -151,17 +150,18 @@ export function gradientSums(
   });
 }
 
-/** Adds dgamma and dbeta to their gradients. */
+/** Adds dgamma and dbeta to `a` and `b`, which may be one array. */
 function addGradients(
   held: Runtime,
   { dgamma, dbeta, work }: Block,
   n: number,
-  { gamma, beta }: Vectors,
+  a: Float32Array | undefined,
+  b: Float32Array | undefined,
 ): void {
-  if (n > LOOPED) blend(held, work, n, gamma?.grad, beta?.grad, dgamma, dbeta, 1, 1, 1, -1);
+  if (n > LOOPED && a !== b) blend(held, work, n, a, b, dgamma, dbeta, 1, 1, 1, -1);
   else {
-    if (gamma) add(gamma.grad, held.f64, dgamma / 8, n);
-    if (beta) add(beta.grad, held.f64, dbeta / 8, n);
+    if (a) add(a, held.f64, dgamma / 8, n);
+    if (b) add(b, held.f64, dbeta / 8, n);
   }
 }
 
