@@ -2,7 +2,7 @@
 import { demote, high, low } from "./simd/lanes";
 
 /** `rest * old + share * from` of four channels, in float64. */
-// @ts-ignore: decorator
+// @ts-ignore: a decorator on a function, which AssemblyScript has and TypeScript does not
 @inline function mix(old: v128, from: usize, rest: f64, share: f64): v128 {
   const r = f64x2.splat(rest);
   const s = f64x2.splat(share);
@@ -12,7 +12,7 @@ import { demote, high, low } from "./simd/lanes";
   );
 }
 
-// @ts-ignore: decorator
+// @ts-ignore: a decorator on a function, which AssemblyScript has and TypeScript does not
 @inline function finite(v: v128): v128 {
   return f32x4.lt(f32x4.abs(v), f32x4.splat(f32(Infinity)));
 }
@@ -35,7 +35,8 @@ export function blend(
     v128.store(a, v128.bitselect(newA, oldA, fit));
     v128.store(b, v128.bitselect(newB, oldB, fit));
     // Lanes beyond the last channel hold anything.
-    kept += popcnt<u32>(~i32x4.bitmask(fit) & ((1 << u32(min<usize>(n - c, 4))) - 1));
+    const lanes = u32(min<usize>(n - c, 4));
+    kept += popcnt<u32>(~i32x4.bitmask(fit) & ((1 << lanes) - 1));
     fromA += 32;
     fromB += 32;
     a += 16;
