@@ -179,13 +179,19 @@ describe.each(variants)("backward, %s", (variant) => {
       layer.forward(x, [...subject.shape]);
       const dx = layer.backward(dy);
       const once = layer.parameters().map(({ grad }) => grad.slice());
-      // Of the same forward, which has left what the layer computes with.
-      expect(layer.backward(dy), label(subject)).toEqual(dx);
+      layer.forward(x, [...subject.shape]);
+      layer.backward(dy);
       layer.parameters().forEach(({ grad }, k) => {
         expect(grad, label(subject)).toEqual(once[k]!.map((value) => 2 * value));
       });
       layer.zeroGrad();
       for (const { grad } of layer.parameters()) expect(grad.every((value) => value === 0)).toBe(true);
+      // Of the same forward once more: adding has left what the layer computes with.
+      expect(layer.backward(dy), label(subject)).toEqual(dx);
+      expect(
+        layer.parameters().map(({ grad }) => grad),
+        label(subject),
+      ).toEqual(once);
       layer.dispose();
     }
   });
