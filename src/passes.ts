@@ -96,6 +96,75 @@ export interface Extras {
   count: number;
 }
 
+/** The record of a call, one for each runtime: see assembly/pass.ts. */
+const records = new WeakMap<Runtime, number>();
+
+const RMS = 32;
+
+/** Byte offsets of a pass's fields: assembly/pass.ts draws them. */
+const FIELDS = {
+  walk: 0,
+  steps: 4,
+  outer: 16,
+  rows: 20,
+  groups: 24,
+  width: 28,
+  length: 32,
+  segmentCount: 36,
+  segments: 40,
+  x: 64,
+  y: 68,
+  dy: 72,
+  dx: 76,
+  residual: 80,
+  dresidual: 84,
+  bits: 88,
+  gamma: 124,
+  beta: 128,
+  dgamma: 132,
+  dbeta: 136,
+  mean: 140,
+  variance: 144,
+  rstd: 148,
+  sum1: 152,
+  sum2: 156,
+  workspace: 184,
+} as const;
+
+function record(
+  held: Runtime,
+  g: Geometry,
+  steps: number,
+  eps: number,
+  b: Block,
+  e: Extras,
+  fields: { [field in keyof typeof FIELDS]?: number },
+): number {
+  let at = records.get(held);
+  if (at === undefined) {
+    at = held.alloc(320);
+    records.set(held, at);
+  }
+  const { u32, f64 } = held;
+  u32.fill(0, at / 4, at / 4 + 80);
+  const all: typeof fields = {
+    ...g,
+    ...b,
+    ...e,
+    ...fields,
+    walk: g.perElement ? 1 : g.length > 1 ? 2 : 0,
+    steps: g.rms ? steps | RMS : steps,
+    gamma: gammaAt(held, g, b, e),
+    beta: e.beta ? b.beta : 0,
+    workspace: b.work,
+  };
+  for (const name of Object.keys(FIELDS) as (keyof typeof FIELDS)[])
+    u32[(at + FIELDS[name]) / 4] = all[name] ?? 0;
+  f64[(at + 48) / 8] = e.count;
+  f64[(at + 56) / 8] = eps;
+  return at;
+}
+
 /** Where gamma lies, or 0 for none; the rows walk always takes one. */
 function gammaAt({ f32 }: Runtime, { perElement, length }: Geometry, b: Block, e: Extras): number {
   if (e.gamma) return b.gamma;
@@ -114,16 +183,7 @@ export function forwardPass(
   b: Block,
   e: Extras,
 ): void {
-  const { mean, variance, rstd, work } = b;
-  const { kernels } = held;
-  const gamma = gammaAt(held, g, b, e);
-  const beta = e.beta ? b.beta : 0;
-  const { outer, rows, groups, width, length } = g;
-  const { segments, segmentCount, count, added, bits } = e;
-  // biome-ignore format: a line for each walk
-  if (g.perElement) kernels.rowsForward(steps, g.rms ? 1 : 0, x, y, outer, length, mean, variance, rstd, eps, gamma, beta, bits, work);
-  else if (length > 1) kernels.runsForward(steps, x, y, outer, rows, groups, width, length, segments, segmentCount, count, mean, variance, rstd, eps, gamma, beta, added, bits, work);
-  else kernels.columnsForward(steps, x, y, outer, rows, groups, width, segments, segmentCount, count, mean, variance, rstd, eps, gamma, beta, added, bits, work);
+  held.kernels.forward(record(held, g, steps, eps, b, e, { x, y, residual: e.added }));
 }
 
 /** dx may lie over dy. */
@@ -143,13 +203,5 @@ export function backwardPass(
     backwardPass(held, g, steps & ~REDUCE, x, dy, dx, b, e);
     return;
   }
-  const { mean, rstd, sum1, sum2, dgamma, dbeta, work } = b;
-  const { kernels } = held;
-  const gamma = gammaAt(held, g, b, e);
-  const { outer, rows, groups, width, length } = g;
-  const { segments, segmentCount, count, added, bits } = e;
-  // biome-ignore format: a line for each walk
-  if (g.perElement) kernels.rowsBackward(steps, g.rms ? 1 : 0, x, dy, dx, outer, length, mean, rstd, gamma, sum1, sum2, dgamma, dbeta, bits, work);
-  else if (length > 1) kernels.runsBackward(steps, x, dy, dx, outer, rows, groups, width, length, segments, segmentCount, count, mean, rstd, gamma, sum1, sum2, dgamma, dbeta, added, bits, work);
-  else kernels.columnsBackward(steps, x, dy, dx, outer, rows, groups, width, segments, segmentCount, count, mean, rstd, gamma, sum1, sum2, dgamma, dbeta, added, bits, work);
+  held.kernels.backward(record(held, g, steps, 0, b, e, { x, dy, dx, dresidual: e.added }));
 }

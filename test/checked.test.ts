@@ -1,5 +1,6 @@
 /** That the checked build (npm run test:checked) catches what it is there for. */
 import { beforeAll, describe, expect, test } from "vitest";
+import { blockAt, blockBytes, forwardPass, REDUCE } from "../src/passes.js";
 import { load } from "./cases.js";
 import { checked } from "./checked/instrument.js";
 import { begin, check, give, take } from "./checked/shadow.js";
@@ -92,14 +93,18 @@ if (process.env.CHECKED) {
     await load();
     const held = (await import("../src/runtime/runtime.js")).runtime();
     const x = held.alloc(4 * 5);
-    const [mean, variance, rstd, work] = [16, 16, 16, 4096].map((bytes) => held.alloc(bytes)) as [
-      number,
-      number,
-      number,
-      number,
-    ];
-    const meanSquare = (length: number) =>
-      held.kernels.rowsForward(1, 1, x, 0, 1, length, mean, variance, rstd, 0, 0, 0, 0, work);
+    const geometry = (length: number) => ({
+      outer: 1,
+      rows: 1,
+      groups: 1,
+      width: 1,
+      length,
+      perElement: true,
+      rms: true,
+    });
+    const block = blockAt(held.alloc(blockBytes(geometry(6))), geometry(6));
+    const none = { gamma: false, beta: false, added: 0, bits: 0, segments: 0, segmentCount: 0, count: 0 };
+    const meanSquare = (length: number) => forwardPass(held, geometry(length), REDUCE, x, 0, 0, block, none);
     expect(() => meanSquare(5)).not.toThrow();
     expect(() => meanSquare(6)).toThrow(`4 bytes at ${x + 20}`);
   });
