@@ -1,104 +1,65 @@
-import { cpSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { cpSync, readdirSync, rmSync } from "node:fs";
 import { basename, resolve } from "node:path";
-import { transform } from "esbuild";
+import { build, type Plugin } from "esbuild";
 import { defineConfig, type Options } from "tsup";
+import { entries, programs } from "./assembly/build/entries.js";
 
-// The configurations below run side by side, so that none of them may clean for the others.
-rmSync("dist", { recursive: true, force: true });
-for (const file of ["simd.wasm", "relaxed-simd.wasm"]) cpSync(`build/${file}`, `dist/wasm/${file}`);
-// The loader is bundled, and its licence asks to travel along.
-cpSync("node_modules/assemblyscript/LICENSE", "dist/assemblyscript-loader.LICENSE");
-
-// The binaries' text is a module of its own, as modules come first in a bundle that import nothing: where gzip does
-// not find it in one block with JavaScript, the whole is 0.6 kB smaller.
-writeFileSync("dist/binaries.js", `export default ${readFileSync("build/binaries.json", "utf8")};\n`);
-const embedded: NonNullable<Options["esbuildPlugins"]> = [
-  {
-    name: "embedded",
-    setup(build) {
-      build.onResolve({ filter: /\/binaries\.json$/ }, () => ({ path: "./binaries.js", external: true }));
-    },
-  },
-];
-
-const entry = ["src/index.ts", "src/functional.ts"];
-/** It has no memory to share, and a chunk shared with it would stand before the binaries. */
-const safetensors = "src/safetensors.ts";
-
-/**
- * The loader without what managed objects need: accessors for them, closures about the exports, which are called bare,
- * the imports abort, trace and seed, which the kernels do not have, the compilation of bytes, as it is given a module, and a
- * polyfill of what all engines with SIMD have.
- * That is 2 kB gzipped of the 24 that the entry may have.
- */
-const leanLoader: NonNullable<Options["esbuildPlugins"]>[number] = {
-  name: "lean-loader",
-  setup(build) {
-    const parts: [RegExp, string][] = [
-      [/const extended = preInstantiate.*?\n/g, ""],
-      [/const exports = postInst.*\n.*return \{ module, instance, exports \}/g, "return { instance }"],
-      [/const utf16 = new TextDecoder.*?\n/, ""],
-      [/Object\.hasOwn = .*?\n};?\n/s, ""],
-      [/isModule\(source\) \? source : new WebAssembly\.Module\(source\)/, "source"],
-    ];
-    build.onLoad({ filter: /assemblyscript[\\/]loader[\\/]index\.js$/ }, ({ path }) => {
-      let contents = readFileSync(path, "utf8");
-      for (const [part, rest] of parts) {
-        if (contents.search(part) < 0) throw new Error("the loader is no longer as it was: see leanLoader");
-        contents = contents.replace(part, rest);
-      }
-      return { contents };
-    });
-  },
-};
-
-/**
- * Names that no one else sees, neither a caller nor a binary, and that stand in no string: the minifiers of those who
- * bundle the package must keep them, and 0.3 kB with them.
- */
-const internal =
-  /^(added|address|affine64|after|alloc|array|batches|before|bits|block|blockAt|blocks|bytes|channels|check|checkAlive|copy|cut|dySquared|dyXhat|extent|extras|f32|f64|family|fits|flags|following|free|frozen|geometry|held|inner|kept|kernels|kind|known|last|learned|least|local|none|offset|outer|overwritten|own|owner|pairs|perElement|place|places|previous|read|recut|release|relu|reserve|restore|rows|rstd|running|saved|scratch|seen|segmentCount|segments|serves|shapeOf|skipped|slots|spec|start|state|sum1|sum2|sums|take|track|u32|unwatch|use|used|variance|watch|whole|width|work)$/;
+const sources = (names: string[]) => Object.fromEntries(names.map((name) => [name, `src/${name}.ts`]));
 
 const esm: Options = {
-  entry,
+  entry: sources(entries),
   format: "esm",
   platform: "neutral",
   target: "es2022",
+  external: [/^node:/],
   noExternal: ["@assemblyscript/loader"],
-  esbuildOptions: (options) => {
-    options.mangleProps = internal;
-  },
-  esbuildPlugins: [leanLoader],
+  inject: ["assembly/build/text-decoder.ts"],
   // The entries share one memory, which therefore is in a chunk of its own.
   splitting: true,
 };
 
-/**
- * CommonJS beside ESM, file by file. esbuild splits no CommonJS, and where tsup splits it with sucrase a parameter
- * that is named as an export overwrites that export.
- */
+const isShared = (file: string) =>
+  file.endsWith(".js") && !programs.some((program) => file === `${program}.js`);
+
+/** CommonJS beside ESM, file by file: esbuild splits ESM alone, and entries with a runtime each would share no Tensor. */
 async function writeCommonJS(): Promise<void> {
-  for (const file of readdirSync("dist").filter((name) =>
-    /^(index|functional|binaries|chunk-.*)\.js$/.test(name),
-  )) {
-    const imports = /(from|import) "(\.\/[^"]+)\.js"/g;
-    const code = readFileSync(`dist/${file}`, "utf8").replace(imports, '$1 "$2.cjs"');
-    const { code: converted } = await transform(code, { format: "cjs", target: "es2022" });
-    writeFileSync(`dist/${file.replace(/\.js$/, ".cjs")}`, converted);
-  }
+  const siblings: Plugin = {
+    name: "siblings",
+    setup({ onResolve }) {
+      onResolve({ filter: /^\.\// }, ({ path, kind }) =>
+        kind === "entry-point" ? undefined : { path: path.replace(/\.js$/, ".cjs"), external: true },
+      );
+      onResolve({ filter: /^node:/ }, () => ({ external: true }));
+    },
+  };
+  await build({
+    entryPoints: readdirSync("dist")
+      .filter(isShared)
+      .map((file) => `./dist/${file}`),
+    outdir: "dist",
+    outExtension: { ".js": ".cjs" },
+    bundle: true,
+    packages: "external",
+    format: "cjs",
+    // For Node, esbuild lists the exports' names in a form that `import` of a CommonJS file finds.
+    platform: "node",
+    target: "es2022",
+    // The converted import() is a require(), which finds the same runtime.
+    supported: { "dynamic-import": false },
+    plugins: [siblings],
+  });
 }
 
-/** A build for a runtime that compiles imported .wasm files ahead: `module` takes the place of the inlined text. */
-const precompiled = (outDir: string, module: string, suffix: string): Options => ({
+/** A build for a platform that compiles imported .wasm files ahead: `module` takes the place of the inlined text. */
+const precompiled = (platform: string, module: string, suffix: string): Options => ({
   ...esm,
-  outDir,
+  outDir: `dist/${platform}`,
   esbuildPlugins: [
-    leanLoader,
     {
       name: "precompiled",
-      setup(build) {
-        build.onResolve({ filter: /\/embedded\.js$/ }, () => ({ path: resolve("src/runtime", module) }));
-        build.onResolve({ filter: /\.wasm$/ }, ({ path }) => ({
+      setup({ onResolve }) {
+        onResolve({ filter: /\/embedded\.js$/ }, () => ({ path: resolve("src/runtime", module) }));
+        onResolve({ filter: /\.wasm$/ }, ({ path }) => ({
           path: `../wasm/${basename(path)}${suffix}`,
           external: true,
         }));
@@ -107,15 +68,21 @@ const precompiled = (outDir: string, module: string, suffix: string): Options =>
   ],
 });
 
-export default defineConfig([
-  { ...esm, esbuildPlugins: [leanLoader, ...embedded], onSuccess: writeCommonJS },
-  { ...esm, entry: [safetensors], format: ["esm", "cjs"], splitting: false },
-  {
-    entry: [...entry, safetensors],
-    format: ["esm", "cjs"],
-    // Symbol.dispose stands in no lib that compilers take by default.
-    dts: { only: true, banner: '/// <reference lib="esnext.disposable" />' },
-  },
-  precompiled("dist/workerd", "precompiled.ts", ""),
-  precompiled("dist/edge-light", "precompiled-simd.ts", "?module"),
-]);
+export default defineConfig(() => {
+  // The configurations below run side by side, so that none of them may clean for the others.
+  rmSync("dist", { recursive: true, force: true });
+  for (const file of ["simd.wasm", "relaxed-simd.wasm"]) cpSync(`build/${file}`, `dist/wasm/${file}`);
+  // The loader is bundled, and its licence asks to travel along.
+  cpSync("node_modules/assemblyscript/LICENSE", "dist/assemblyscript-loader.LICENSE");
+  return [
+    { ...esm, entry: sources([...entries, ...programs]), onSuccess: writeCommonJS },
+    {
+      entry: sources(entries),
+      format: ["esm", "cjs"],
+      // Symbol.dispose stands in no lib that compilers take by default.
+      dts: { only: true, banner: '/// <reference lib="esnext.disposable" />' },
+    },
+    precompiled("workerd", "precompiled.ts", ""),
+    precompiled("edge-light", "precompiled-simd.ts", "?module"),
+  ];
+});

@@ -4,7 +4,7 @@ declare module "*.wasm" {
   export default module;
 }
 
-/** Written by the build (src/runtime/embed.ts). */
+/** Written by the build (assembly/build/embed.ts). */
 declare module "*/binaries.json" {
   const binaries: import("./runtime/embedding.js").Embedding;
   export default binaries;

@@ -2,7 +2,7 @@
 import { readFileSync } from "node:fs";
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { encode } from "../src/runtime/embed.js";
+import { encode } from "../assembly/build/embed.js";
 import { decode } from "../src/runtime/embedding.js";
 
 const embedded = JSON.parse(readFileSync(new URL("../build/binaries.json", import.meta.url), "utf8"));

@@ -9,7 +9,7 @@
  * and is not known here stops the build.
  */
 import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
-import binaryen from "binaryen";
+import binaryen from "assemblyscript/binaryen";
 
 type Expression = string | Expression[];
 

@@ -1,7 +1,16 @@
 // Run by the build, after the compiler: writes build/binaries.json, the text that embedded.ts inlines.
 import { readFileSync, writeFileSync } from "node:fs";
 import { diffArrays } from "diff";
-import { ACCESS, BACKSLASH, CHARACTERS, decode, type Embedding, ESCAPES, FIRST, LOCAL } from "./embedding.js";
+import {
+  ACCESS,
+  BACKSLASH,
+  CHARACTERS,
+  decode,
+  type Embedding,
+  ESCAPES,
+  FIRST,
+  LOCAL,
+} from "../../src/runtime/embedding.js";
 
 /**
  * An opcode for a local and the local; a SIMD load or store and its offset; a vector, a shuffle or a float64; another SIMD
