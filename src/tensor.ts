@@ -56,15 +56,19 @@ export class Tensor {
       checkLength("Tensor", "data", own, from.size);
     }
     this.#runtime = held;
-    held.tensors++;
-    this.#arena = new Arena(held, this, () => held.tensors--);
     const size = sizeOf(own);
+    let counted = false;
+    this.#arena = new Arena(held, this, () => {
+      if (counted) held.count(-1, 4 * size);
+    });
     try {
       this.#arena.reserve({ data: 4 * size });
     } catch (error) {
       this.#arena.release();
       throw error;
     }
+    counted = true;
+    held.count(1, 4 * size);
     if (!last || !isSame(own, last)) last = Object.freeze(own);
     this.#core = { array: undefined, size, offset: -1, shape: last, address: this.#arena.slots.data.address };
     if (from) copyInto(this.data, renewed(from, held.f32));

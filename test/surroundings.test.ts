@@ -6,10 +6,10 @@ import { load, variants } from "./cases.js";
 const binary = (variant: string) =>
   new Uint8Array(readFileSync(new URL(`../build/${variant}.wasm`, import.meta.url)));
 
-/** (module (global (export "ABI") i32 (i32.const 2))): another version of the interface. */
+/** (module (global (export "ABI") i32 (i32.const 3))): another version of the interface. */
 const FUTURE = Uint8Array.of(
   ...[0, 0x61, 0x73, 0x6d, 1, 0, 0, 0],
-  ...[6, 6, 1, 0x7f, 0, 0x41, 2, 0x0b],
+  ...[6, 6, 1, 0x7f, 0, 0x41, 3, 0x0b],
   ...[7, 7, 1, 3, 0x41, 0x42, 0x49, 3, 0],
 );
 
@@ -60,6 +60,39 @@ describe("the engine", () => {
     expect(use).toThrow(expect.objectContaining({ cause: forbidden }));
   });
 
+  // Chromium up to 114, on a page's main thread.
+  test.each(["Module", "Instance"] as const)("that refuses a large %s at once", async (name) => {
+    const refused = new RangeError(
+      `WebAssembly.${name} is disallowed on the main thread, if the buffer size is larger than 4KB.`,
+    );
+    const fail = (): never => {
+      throw refused;
+    };
+    // A proxy, so that instanceof still answers.
+    const refuse = () =>
+      vi.stubGlobal(
+        "WebAssembly",
+        new Proxy(WebAssembly, {
+          get(all, key) {
+            const value = Reflect.get(all, key);
+            return key === name ? new Proxy(value, { construct: fail }) : value;
+          },
+        }),
+      );
+    const use = await firstUse();
+    refuse();
+    expect(use).toThrow(/^wasm-norm: compiling WebAssembly at once is refused here.*`await init\(\)` first$/);
+    expect(use).toThrow(expect.objectContaining({ cause: refused }));
+    vi.unstubAllGlobals();
+    for (const wasm of [undefined, binary("simd"), new WebAssembly.Module(binary("simd"))]) {
+      const { init, LayerNorm } = await load();
+      refuse();
+      await init({ wasm });
+      expect(new LayerNorm(2, { eps: 0 }).forward(Float32Array.of(1, 3))).toEqual(Float32Array.of(-1, 1));
+      vi.unstubAllGlobals();
+    }
+  });
+
   test("that refuses memory", async () => {
     const { init, tensor } = await load();
     const Memory = vi
@@ -76,26 +109,100 @@ describe("the engine", () => {
 });
 
 describe("init", () => {
-  test("a second time, at once or later", async () => {
-    const { init } = await load();
-    const again = new Error("init: expected one call, got a second");
-    const first = init();
-    await expect(init()).rejects.toEqual(again);
-    await first;
-    await expect(init()).rejects.toEqual(again);
+  test("with what holds already, at once, later, and after the first use", async () => {
+    const { init, runtimeInfo, tensor } = await load();
+    const compile = vi.spyOn(WebAssembly, "compile");
+    const options = { variant: "simd", maxMemory: 1 << 24, initialMemory: 1 << 20, threads: 1 } as const;
+    await Promise.all([init(options), init({ ...options }), init({ variant: "simd" })]);
+    expect(compile).toHaveBeenCalledTimes(1);
+    const kept = tensor([1]);
+    await init();
+    await init(options);
+    await init({ initialMemory: 5, maxMemory: undefined });
+    await init({ wasm: binary("simd") });
+    await init({ wasm: Promise.resolve(new Response(binary("simd"))), variant: "simd" });
+    expect(runtimeInfo()).toMatchObject({ variant: "simd", memoryBytes: 1 << 20, tensors: 1 });
+    expect(kept.toArray()).toEqual(Float32Array.of(0));
   });
 
-  test("after the first use", async () => {
+  test("after a first use without it", async () => {
     const { init, tensor } = await load();
     tensor([1]);
-    await expect(init()).rejects.toThrow("init: expected before the first use, got it after");
+    await init();
+    await init({ variant: "relaxed-simd", threads: 1, maxMemory: 2 ** 32, initialMemory: 65536 });
+    await init({ wasm: binary("relaxed-simd") });
+  });
+
+  test.each([
+    ["variant", { variant: "simd" }, "relaxed-simd, got simd"],
+    ["the binary", { wasm: binary("simd") }, "relaxed-simd, got simd"],
+    ["maxMemory", { maxMemory: 1 << 20 }, "4294967296, got 1048576"],
+    ["initialMemory", { initialMemory: 1 << 20 }, "65536, got 1048576"],
+  ] as const)("with another %s than what runs", async (_, options, difference) => {
+    const runs =
+      /\(what runs: variant "relaxed-simd", threads 1, maxMemory 4294967296, 65536 bytes of memory\)$/;
+    const late = await load();
+    late.tensor([1]);
+    const early = await load();
+    const first = early.init();
+    for (const outcome of [late.init(options), early.init(options)]) {
+      const error = await outcome.catch((thrown) => thrown);
+      expect(error).toBeInstanceOf(Error);
+      expect(error.message).toContain(`since the first use or init, ${difference}`);
+      expect(error.message).toMatch(runs);
+    }
+    await first;
+  });
+
+  test("with an option that is wrong in itself, after the start too", async () => {
+    const { init } = await load();
+    await init();
+    await expect(init({ threads: 0 })).rejects.toThrow(RangeError);
+    await expect(init({ maxMemory: 1 << 20, initialMemory: 1 << 21 })).rejects.toThrow(
+      "init: expected initialMemory to be an integer from 0 to 1048576, got 2097152",
+    );
+    await expect(init({ wasm: 5 as never })).rejects.toThrow(TypeError);
   });
 
   test("overtaken by the first use", async () => {
     const { init, tensor } = await load();
-    const late = init({ wasm: Promise.resolve(binary("simd")) });
+    const other = init({ wasm: Promise.resolve(binary("simd")) });
     tensor([1]);
-    await expect(late).rejects.toThrow("init: expected before the first use, got it after");
+    await expect(other).rejects.toThrow("since the first use or init, relaxed-simd, got simd");
+    const again = await load();
+    const same = again.init({ wasm: Promise.resolve(binary("relaxed-simd")), maxMemory: 2 ** 32 });
+    again.tensor([1]);
+    await same;
+  });
+
+  test("that fails does not stop another that is under way", async () => {
+    const { init, runtimeInfo } = await load();
+    const bad = init({ wasm: Promise.reject(new Error("offline")) });
+    const good = init({ variant: "simd" });
+    await expect(bad).rejects.toThrow("init: wasm cannot be read from Promise");
+    await good;
+    expect(runtimeInfo().variant).toBe("simd");
+  });
+
+  test("initialMemory is there before it is needed, so that views stay", async () => {
+    const { init, runtimeInfo, tensor } = await load();
+    await init({ initialMemory: 100_000 });
+    expect(runtimeInfo().memoryBytes).toBe(131_072);
+    const { data } = tensor([1]);
+    tensor([20_000]);
+    expect(data.length).toBe(1);
+    tensor([20_000]);
+    expect(data.length).toBe(0);
+  });
+
+  test.each(["as a URL", "as text"])("takes a file %s", async (how) => {
+    const { init, runtimeInfo } = await load();
+    const url = new URL("../build/simd.wasm", import.meta.url);
+    await init({ wasm: how === "as text" ? url.href : url });
+    expect(runtimeInfo().variant).toBe("simd");
+    const missing = await load();
+    const nowhere = new URL("../build/none.wasm", import.meta.url);
+    await expect(missing.init({ wasm: nowhere })).rejects.toThrow(/^init: wasm cannot be read from "file:/);
   });
 
   test("again after one that failed", async () => {
@@ -137,18 +244,18 @@ describe("init", () => {
       RangeError,
       "init: expected wasm to be a valid binary, got Uint8Array(3)",
     ],
-    ["another version", FUTURE, RangeError, "wasm-norm: expected a binary of interface 1, got 2"],
+    ["another version", FUTURE, RangeError, "wasm-norm: expected a binary of interface 2, got 3"],
     [
       "another module",
       Uint8Array.of(0, 0x61, 0x73, 0x6d, 1, 0, 0, 0),
       RangeError,
-      "wasm-norm: expected a binary of interface 1, got another module",
+      "wasm-norm: expected a binary of interface 2, got another module",
     ],
     [
       "a module of other imports", // (module (import "a" "b" (global i32)))
       Uint8Array.of(0, 0x61, 0x73, 0x6d, 1, 0, 0, 0, 2, 8, 1, 1, 0x61, 1, 0x62, 3, 0x7f, 0),
       RangeError,
-      "wasm-norm: expected a binary of interface 1, got a module that does not instantiate",
+      "wasm-norm: expected a binary of interface 2, got a module that does not instantiate",
     ],
     [
       "a refusal by a server",

@@ -1,6 +1,6 @@
 import binaries from "../../build/binaries.json";
 import { decode } from "./embedding.js";
-import type { Code, Variant } from "./runtime.js";
+import type { Code, Variant } from "./variant.js";
 
 const decoded: { [variant in Variant]?: Code } = {};
 

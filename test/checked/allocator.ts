@@ -1,6 +1,6 @@
 /** In place of the package's allocator: the same, telling the shadow, with a free unit after every block. */
 import { Allocator as Plain } from "../../src/runtime/allocator.js";
-import { STAGGER } from "../../src/runtime/runtime.js";
+import { STAGGER } from "../../src/runtime/instance.js";
 import { begin, give, take, UNIT } from "./shadow.js";
 
 export class Allocator extends Plain {

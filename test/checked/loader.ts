@@ -1,8 +1,13 @@
 /** In place of the loader: the same, with the import that the checked binaries ask. */
-import { instantiateSync as plain } from "@assemblyscript/loader";
+import { instantiate as later, instantiateSync as plain } from "@assemblyscript/loader";
 import { check } from "./shadow.js";
 
-export const instantiateSync = (module: WebAssembly.Module, imports: { env: object }) => {
-  const env: Record<string, unknown> = { ...imports.env, check };
-  return plain(module, { env });
-};
+const asking = (imports: { env: object }): { env: Record<string, unknown> } => ({
+  env: { ...imports.env, check },
+});
+
+export const instantiateSync = (module: WebAssembly.Module, imports: { env: object }) =>
+  plain(module, asking(imports));
+
+export const instantiate = (module: WebAssembly.Module, imports: { env: object }) =>
+  later(module, asking(imports));

@@ -11,7 +11,7 @@ export const checkedBuild = {
   name: "checked-build",
   enforce: "pre" as const,
   resolveId(source: string, importer: string | undefined): string | undefined {
-    const place = importer?.endsWith("/src/runtime/runtime.ts") && places[source];
+    const place = importer?.includes("/src/runtime/") && places[source];
     return place ? fileURLToPath(new URL(place, import.meta.url)) : undefined;
   },
 };

@@ -1,0 +1,194 @@
+import type { Kernels } from "./kernels.js";
+import { MOST_BYTES } from "./memory.js";
+import { Owners } from "./owners.js";
+import { type Variant, WHO } from "./variant.js";
+
+/**
+ * Added to large blocks, so that arrays of a power of two do not all begin at the same offset of a page: the first-level
+ * cache has room for only twelve lines of one offset (1024 x 1024, backward: 1.4 times slower without).
+ */
+export const STAGGER = 320;
+const STAGGERED = 4096;
+/** Blocks are whole cache lines. */
+const UNIT = 64;
+
+/** What is asked of the allocator for so many bytes. */
+const padded = (bytes: number): number => (bytes >= STAGGERED ? bytes + STAGGER : bytes);
+
+/** Where a runtime's memory comes from. */
+export interface Source {
+  /** The address, a multiple of 64 and not 0, of new bytes. @throws RangeError if there is no room; nothing has changed then */
+  alloc(bytes: number): number;
+  free(address: number): void;
+  /** Bytes given out and not taken back. */
+  readonly bytesInUse: number;
+}
+
+/** What a runtime is made of. */
+export interface Parts {
+  /** An instance of the kernels over the memory. */
+  kernels: Kernels;
+  /** Linear memory. Who owns it may grow it at any time. */
+  memory: WebAssembly.Memory;
+  /** Hands out parts of that memory. */
+  allocator: Source;
+  /** The most bytes that the memory may grow to, as far as that is known. */
+  maxMemory?: number;
+}
+
+/**
+ * Linear memory, its allocator and the kernels that run in it. The package has one of its own (runtime.ts); others may lie
+ * over a memory that another WebAssembly module owns and allocates in (borrowed.ts).
+ */
+export class Runtime {
+  readonly kernels: Kernels;
+  readonly variant: Variant;
+  readonly threads = 1;
+  readonly maxMemory: number;
+  /** Tensors that live. */
+  tensors = 0;
+  readonly #memory: WebAssembly.Memory;
+  readonly #allocator: Source;
+  readonly #owners = new Owners();
+  /** Whether growth leaves views as they are, only shorter than the memory. */
+  readonly #shared: boolean;
+  #f32!: Float32Array;
+  #f64!: Float64Array;
+  #u32!: Uint32Array;
+  /** What belongs to no one, and what of the allocator's count is due to it. */
+  readonly #workspaces: { address: number; bytes: number }[] = [];
+  #workspaceBytes = 0;
+  #tensorBytes = 0;
+
+  constructor({ kernels, memory, allocator, maxMemory = MOST_BYTES }: Parts) {
+    this.kernels = kernels;
+    this.variant = kernels.RELAXED.value ? "relaxed-simd" : "simd";
+    this.maxMemory = maxMemory;
+    this.#memory = memory;
+    this.#allocator = allocator;
+    this.#shared = !(memory.buffer instanceof ArrayBuffer);
+    this.#renewViews();
+  }
+
+  /** Views of all of linear memory: valid until the next allocation, by whom ever. */
+  get f32(): Float32Array {
+    if (this.#isStale()) this.#renewViews();
+    return this.#f32;
+  }
+
+  get f64(): Float64Array {
+    if (this.#isStale()) this.#renewViews();
+    return this.#f64;
+  }
+
+  get u32(): Uint32Array {
+    if (this.#isStale()) this.#renewViews();
+    return this.#u32;
+  }
+
+  get memoryBytes(): number {
+    return this.#memory.buffer.byteLength;
+  }
+
+  /** Bytes that layers and Tensors hold. */
+  get bytesInUse(): number {
+    return this.#allocator.bytesInUse - this.#workspaceBytes;
+  }
+
+  /** The address, a multiple of 64, of `bytes` new bytes. @throws RangeError if memory cannot grow to hold them */
+  alloc(bytes: number): number {
+    const all = padded(bytes);
+    if (all > MOST_BYTES)
+      throw this.#exhausted(new RangeError(`cannot grow to ${all}: its maximum is ${this.maxMemory}`));
+    try {
+      return this.#allocator.alloc(all);
+    } catch (first) {
+      try {
+        if (this.#owners.sweep()) return this.#allocator.alloc(all);
+      } catch (second) {
+        throw this.#exhausted(second);
+      }
+      throw this.#exhausted(first);
+    }
+  }
+
+  /** Counts a Tensor of `bytes` bytes in (1) or out (-1). */
+  count(by: 1 | -1, bytes: number): void {
+    this.tensors += by;
+    this.#tensorBytes += by * Math.max(UNIT, Math.ceil(padded(bytes) / UNIT) * UNIT);
+  }
+
+  free(address: number): void {
+    this.#allocator.free(address);
+  }
+
+  /**
+   * The address of `bytes` bytes that belong to the runtime: every call uses them anew. It moves, and what was there is
+   * lost, only when more is asked for than ever before. Scratch that is needed beside another is another `slot`.
+   *
+   * @throws RangeError if memory cannot hold them
+   */
+  workspace(bytes: number, slot = 0): number {
+    const now = this.#workspaces[slot];
+    if (now && now.bytes >= bytes) return now.address;
+    const more = Math.max(64, 2 ** Math.ceil(Math.log2(bytes)));
+    const before = this.#allocator.bytesInUse;
+    // The one that is too small makes room first, in both senses.
+    if (now) {
+      this.#workspaces[slot] = { address: 0, bytes: 0 };
+      this.free(now.address);
+    }
+    try {
+      this.#workspaces[slot] = this.#room(bytes, more);
+    } finally {
+      this.#workspaceBytes += this.#allocator.bytesInUse - before;
+    }
+    return this.#workspaces[slot]!.address;
+  }
+
+  /** Where the first workspace lies; 0 before its first use. */
+  get workspaceAt(): number {
+    return this.#workspaces[0]?.address ?? 0;
+  }
+
+  /** Runs `free` when `owner` is collected without having been disposed. */
+  watch(owner: object, free: () => void): void {
+    this.#owners.watch(owner, free, this.bytesInUse / this.maxMemory);
+  }
+
+  unwatch(free: () => void): void {
+    this.#owners.unwatch(free);
+  }
+
+  /** The next power of two, or, where that is refused, just as much as is needed. */
+  #room(bytes: number, more: number): { address: number; bytes: number } {
+    try {
+      return { address: this.alloc(more), bytes: more };
+    } catch {
+      return { address: this.alloc(bytes), bytes };
+    }
+  }
+
+  #exhausted(cause: unknown): RangeError {
+    const { tensors, bytesInUse } = this;
+    const tensorBytes = this.#tensorBytes;
+    const why = cause instanceof Error ? cause.message : String(cause);
+    return new RangeError(
+      `${WHO}: memory of ${this.memoryBytes} bytes (${bytesInUse} in use) ${why}. ${tensors} Tensors hold ${tensorBytes} ` +
+        `bytes, layers ${bytesInUse - tensorBytes}: dispose() of what is not needed, or make it with \`using\` or in tidy()`,
+      { cause },
+    );
+  }
+
+  /** Growth detaches the views of a memory that is not shared, at no cost to see; a shared one has another buffer. */
+  #isStale(): boolean {
+    return this.#f32.length === 0 || (this.#shared && this.#f32.buffer !== this.#memory.buffer);
+  }
+
+  #renewViews(): void {
+    const { buffer } = this.#memory;
+    this.#f32 = new Float32Array(buffer);
+    this.#f64 = new Float64Array(buffer);
+    this.#u32 = new Uint32Array(buffer);
+  }
+}
