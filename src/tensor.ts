@@ -11,7 +11,7 @@ import {
 } from "./arrays.js";
 import { disposed, readShape } from "./errors.js";
 import { Arena } from "./runtime/arena.js";
-import { type Runtime, runtime } from "./runtime/runtime.js";
+import { type Runtime, runtime, withRoom } from "./runtime/runtime.js";
 
 /** What the kernels need to know of a Tensor, out of reach of whoever holds it. */
 export interface Core {
@@ -129,4 +129,5 @@ export function live(who: string, core: Core): Core {
 }
 
 /** A new Tensor of `shape`, filled with `data` or zeros. @throws TypeError, RangeError as its constructor */
-export const tensor = (shape: readonly number[], data?: Float32Array): Tensor => new Tensor(shape, data);
+export const tensor = (shape: readonly number[], data?: Float32Array): Tensor =>
+  withRoom(runtime(), () => new Tensor(shape, data));

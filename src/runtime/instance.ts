@@ -50,6 +50,8 @@ export class Runtime {
   readonly #memory: WebAssembly.Memory;
   readonly #allocator: Source;
   readonly #owners = new Owners();
+  /** What `alloc` threw. */
+  readonly #refusals = new WeakSet<object>();
   /** Whether growth leaves views as they are, only shorter than the memory. */
   readonly #shared: boolean;
   #f32!: Float32Array;
@@ -102,14 +104,20 @@ export class Runtime {
       throw this.#exhausted(new RangeError(`cannot grow to ${all}: its maximum is ${this.maxMemory}`));
     try {
       return this.#allocator.alloc(all);
-    } catch (first) {
-      try {
-        if (this.#owners.sweep()) return this.#allocator.alloc(all);
-      } catch (second) {
-        throw this.#exhausted(second);
-      }
-      throw this.#exhausted(first);
+    } catch (cause) {
+      throw this.#exhausted(cause);
     }
+  }
+
+  /**
+   * Whether a call that failed with `error` may well succeed if it is made again: it found no room, and there is some now,
+   * of what was dropped without having been disposed.
+   *
+   * Not a part of `alloc`: amid a call an engine may see that a Tensor is not used again, and count it as dropped, while
+   * its address is. Whoever makes the call again still holds all that was given.
+   */
+  reclaim(error: unknown): boolean {
+    return typeof error === "object" && error !== null && this.#refusals.has(error) && this.#owners.sweep();
   }
 
   /** Counts a Tensor of `bytes` bytes in (1) or out (-1). */
@@ -130,11 +138,11 @@ export class Runtime {
    */
   workspace(bytes: number, slot = 0): number {
     const now = this.#workspaces[slot];
-    if (now && now.bytes >= bytes) return now.address;
+    if (now && now.bytes >= bytes && now.address) return now.address;
     const more = Math.max(64, 2 ** Math.ceil(Math.log2(bytes)));
     const before = this.#allocator.bytesInUse;
     // The one that is too small makes room first, in both senses.
-    if (now) {
+    if (now?.address) {
       this.#workspaces[slot] = { address: 0, bytes: 0 };
       this.free(now.address);
     }
@@ -173,11 +181,13 @@ export class Runtime {
     const { tensors, bytesInUse } = this;
     const tensorBytes = this.#tensorBytes;
     const why = cause instanceof Error ? cause.message : String(cause);
-    return new RangeError(
+    const error = new RangeError(
       `${WHO}: memory of ${this.memoryBytes} bytes (${bytesInUse} in use) ${why}. ${tensors} Tensors hold ${tensorBytes} ` +
         `bytes, layers ${bytesInUse - tensorBytes}: dispose() of what is not needed, or make it with \`using\` or in tidy()`,
       { cause },
     );
+    this.#refusals.add(error);
+    return error;
   }
 
   /** Growth detaches the views of a memory that is not shared, at no cost to see; a shared one has another buffer. */
@@ -191,4 +201,14 @@ export class Runtime {
     this.#f64 = new Float64Array(buffer);
     this.#u32 = new Uint32Array(buffer);
   }
+}
+
+/** Makes a call, and makes it again if it found no room and there is some now. `call` changes nothing when it throws. */
+export function withRoom<T>(held: Runtime, call: () => T): T {
+  try {
+    return call();
+  } catch (error) {
+    if (!held.reclaim(error)) throw error;
+  }
+  return withRoom(held, call);
 }

@@ -1,8 +1,10 @@
 /** While more than this share of the most memory is in use, what is watched can be swept as well. */
 const SWEPT_FROM = 1 / 4;
-/** How much garbage makes V8 collect at once: from 256 MB on it did (Node 20), 512 MB leave room. */
-const PRESSURE = 8;
-const PRESSURE_BYTES = 64 << 20;
+/** How often, and with how many bytes, the engine is pressed to collect: V8 starts at 32 to 64 MB of garbage arrays. */
+const ROUNDS = 16;
+const PRESSURE = 256 << 20;
+/** V8 marks on other threads meanwhile and ends the collection within a loop or a call. */
+const PAUSE_MS = 5;
 
 /**
  * Who holds memory and may be dropped without a word: it is freed when the engine collects the owner. That is told by a
@@ -36,20 +38,41 @@ export class Owners {
     this.#references.delete(free);
   }
 
-  /** Frees what the engine knows, or finds out when pressed, to be unreachable. Returns whether there was any. */
+  /**
+   * Frees what the engine knows, or finds out when pressed, to be unreachable. Returns whether there was any.
+   *
+   * deref() keeps what it finds until the task ends, so that each owner is asked for once: a few a round, and all others
+   * as soon as one of those turns out to be collected.
+   */
   sweep(): boolean {
-    if (!this.#references.size) return false;
-    // First, as deref() keeps what it finds until the task ends.
-    try {
-      for (let i = 0; i < PRESSURE; i++) new ArrayBuffer(PRESSURE_BYTES);
-    } catch {
-      // The engine has collected before it refused.
+    const left = [...this.#references];
+    const some = Math.ceil(left.length / ROUNDS);
+    let found = false;
+    while (left.length && !found) {
+      press();
+      found = this.#free(left.splice(0, some));
     }
-    const lost = [...this.#references].filter(([, reference]) => !reference.deref());
+    return this.#free(left) || found;
+  }
+
+  #free(references: [free: () => void, reference: WeakRef<object>][]): boolean {
+    const lost = references.filter(([, reference]) => !reference.deref());
     for (const [free] of lost) {
       this.unwatch(free);
       free();
     }
     return lost.length > 0;
   }
+}
+
+/** Makes it look as if memory were short to the engine, too. */
+function press(): void {
+  const kept: unknown[] = [];
+  try {
+    for (let i = 0; i < 4; i++) kept.push(new ArrayBuffer(PRESSURE / 4));
+  } catch {
+    // An engine collects before it refuses.
+  }
+  const start = Date.now();
+  while (Date.now() - start < PAUSE_MS);
 }

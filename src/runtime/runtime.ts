@@ -7,7 +7,7 @@ import { allocatorIn, MOST_BYTES, newMemory, PAGE } from "./memory.js";
 import { fetched, type WasmSource } from "./source.js";
 import type { Variant } from "./variant.js";
 
-export { Runtime } from "./instance.js";
+export { Runtime, withRoom } from "./instance.js";
 export type { WasmSource } from "./source.js";
 export type { Variant } from "./variant.js";
 
