@@ -13,7 +13,7 @@ const esm: Options = {
   target: "es2022",
   external: [/^node:/],
   noExternal: ["@assemblyscript/loader"],
-  inject: ["assembly/build/text-decoder.ts"],
+  inject: ["assembly/build/lazy-globals.ts"],
   // The entries share one memory, which therefore is in a chunk of its own.
   splitting: true,
 };

@@ -20,6 +20,11 @@ async function readFile(address: string): Promise<Uint8Array | undefined> {
   return process?.getBuiltinModule?.("node:fs/promises").readFile(new URL(address));
 }
 
+function load(address: string): Promise<Response> {
+  if (typeof fetch === "function") return fetch(address);
+  throw new Error("expected an engine with fetch, got one without: give init the bytes or a module");
+}
+
 /** Fetches what has to be fetched. @throws Error if that fails, RangeError if a server refuses */
 export async function fetched(given: unknown): Promise<unknown> {
   let source: unknown;
@@ -28,7 +33,7 @@ export async function fetched(given: unknown): Promise<unknown> {
     if (typeof source === "string" || isUrl(source)) {
       const address = `${source}`;
       given = address;
-      source = (address.startsWith("file:") && (await readFile(address))) || (await fetch(address));
+      source = (address.startsWith("file:") && (await readFile(address))) || (await load(address));
     }
     if (!isResponse(source)) return source;
     if (source.ok) return await source.arrayBuffer();
