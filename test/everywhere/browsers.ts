@@ -32,6 +32,11 @@ const hosted = proofs("Chromium", "page, binary fetched and given to init", asyn
   visit({ folder: await app(), path: `page.html?mode=${mode}&hosted` }),
 );
 
+/** Its global scope has no TextDecoder, URL, fetch, Response or performance. */
+const worklet = proofs("Chromium", "AudioWorklet", async (mode) =>
+  visit({ folder: await app(), path: `worklet.html?mode=${mode}` }),
+);
+
 const refused: Case[] = ["page", "worker"].map((realm) => ({
   where: "Chromium",
   what: `${realm}, CSP without wasm-unsafe-eval`,
@@ -55,4 +60,4 @@ const refused: Case[] = ["page", "worker"].map((realm) => ({
 }));
 
 /** Chromium, without a bundler. */
-export const browsers: Case[] = [...shown, hosted, ...refused];
+export const browsers: Case[] = [...shown, hosted, worklet, ...refused];

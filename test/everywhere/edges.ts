@@ -47,7 +47,7 @@ async function freePort(): Promise<number> {
   return port;
 }
 
-const config = (port: number) => `using Workerd = import "/workerd/workerd.capnp";
+const config = (port: number, date: string) => `using Workerd = import "/workerd/workerd.capnp";
 const config :Workerd.Config = (
   services = [(name = "main", worker = .worker)],
   sockets = [(name = "http", address = "127.0.0.1:${port}", http = (), service = "main")]
@@ -57,15 +57,23 @@ const worker :Workerd.Worker = (
     (name = "bundled.js", esModule = embed "bundled.js"),
 ${WASM.map((file) => `    (name = "${file}", wasm = embed "${file}"),`).join("\n")}
   ],
-  compatibilityDate = "2026-01-01"
+  compatibilityDate = "${date}"
 );
 `;
 
-async function workerd(condition: string, mode: Mode): Promise<{ proof?: Proof; message?: string }> {
+/** A Worker keeps the globals of its compatibility date: FinalizationRegistry, for one, came in 2025. */
+const DATES = ["2023-01-01", "2024-01-01", "2025-01-01", "2026-01-01"];
+const NEWEST = DATES.at(-1)!;
+
+async function workerd(
+  condition: string,
+  mode: Mode,
+  date = NEWEST,
+): Promise<{ proof?: Proof; message?: string }> {
   const folder = await app();
   await bundle(folder, "workerd.js", condition, (file) => `./${file}`);
   const port = await freePort();
-  await writeFile(join(folder, "config.capnp"), config(port));
+  await writeFile(join(folder, "config.capnp"), config(port, date));
   const server = spawn(installed("@cloudflare/workerd-linux-64/bin/workerd"), ["serve", "config.capnp"], {
     cwd: folder,
     stdio: ["ignore", "inherit", "inherit"],
@@ -86,11 +94,13 @@ async function workerd(condition: string, mode: Mode): Promise<{ proof?: Proof; 
   }
 }
 
-const proved = proofs("workerd", "workerd entry, precompiled", async (mode) => {
-  const { proof, message } = await workerd("workerd", mode);
-  if (!proof) throw new Error(message);
-  return proof;
-});
+const proved = DATES.map((date) =>
+  proofs("workerd", `workerd entry, precompiled, compatibility date ${date}`, async (mode) => {
+    const { proof, message } = await workerd("workerd", mode, date);
+    if (!proof) throw new Error(message);
+    return proof;
+  }),
+);
 
 /** Without the condition the worker gets the default entry, whose bytes workerd does not compile. */
 const refused: Case = {
@@ -127,4 +137,4 @@ addEventListener("fetch", (event) => event.respondWith(prove(wasmNorm, functiona
 });
 
 /** The runtimes at a network's edge, which compile .wasm files before they start. */
-export const edges: Case[] = [proved, refused, edge];
+export const edges: Case[] = [...proved, refused, edge];
