@@ -1,6 +1,8 @@
 /** The runtime as a value: over its own memory and over one that another module owns, with its scratch and its owners. */
 import { execFileSync } from "node:child_process";
-import { readFileSync } from "node:fs";
+import { mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import asc from "assemblyscript/asc";
 import { beforeAll, describe, expect, test } from "vitest";
 import { Borrowed } from "../src/runtime/borrowed.js";
@@ -246,4 +248,29 @@ describe("what was dropped without a word", () => {
       .map(Number);
     expect(after! - before!).toBeLessThan(2_000_000);
   });
+});
+
+test("kernels show in a profile under their names", () => {
+  const folder = mkdtempSync(join(tmpdir(), "wasm-norm-profile-"));
+  try {
+    const code = `
+      import { LayerNorm, tensor } from "wasm-norm";
+      const layer = new LayerNorm(512), x = tensor([64, 512]), y = tensor([64, 512]);
+      const end = Date.now() + 300;
+      while (Date.now() < end) layer.forwardInto(x, y);`;
+    execFileSync(
+      process.execPath,
+      ["--cpu-prof", "--cpu-prof-dir", folder, "--input-type=module", "--eval", code],
+      { cwd: new URL("..", import.meta.url) },
+    );
+    const [file] = readdirSync(folder);
+    const { nodes } = JSON.parse(readFileSync(join(folder, file!), "utf8")) as {
+      nodes: { callFrame: { functionName: string; url: string }; hitCount: number }[];
+    };
+    const kernels = nodes.filter(({ callFrame, hitCount }) => callFrame.url.startsWith("wasm:") && hitCount);
+    expect(kernels.length).toBeGreaterThan(0);
+    for (const { callFrame } of kernels) expect(callFrame.functionName).toMatch(/^(assembly\/\w|[a-z]\w*$)/);
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
 });
