@@ -93,3 +93,35 @@ describe("without", () => {
     expect(run(["Response"], "esm", code)).toBe("simd");
   });
 });
+
+describe("where a page's main thread refuses more than 4 kB at once, as in Chromium up to 114", () => {
+  const REFUSING = `
+    const limit = (Class, what, bytesOf) => new Proxy(Class, { construct(made, [code, ...rest]) {
+      if (bytesOf(code) <= 4096) return new made(code, ...rest);
+      throw new RangeError("WebAssembly." + what + " is disallowed on the main thread, if the buffer size is larger than 4KB.");
+    } });
+    WebAssembly.Module = limit(WebAssembly.Module, "Compile", (code) => code.byteLength);
+    WebAssembly.Instance = limit(WebAssembly.Instance, "Instance", () => Infinity);`;
+
+  test("init makes everything work", () => {
+    expect(run([], "esm", REFUSING + FACADE)).toBe(whole);
+  });
+
+  test("with a module of the caller's too", () => {
+    const code = `const { init, tensor } = await load("index");
+      const { readFileSync } = await import("node:fs");
+      await init({ wasm: await WebAssembly.compile(readFileSync("dist/wasm/simd.wasm")) });
+      print(tensor([3]).size);`;
+    expect(run([], "esm", REFUSING + code)).toBe("3");
+  });
+
+  test("without init the error says that it comes first, and then it works", () => {
+    const code = `const { init, tensor } = await load("index");
+      try { tensor([3]); } catch (error) { print(error.message); }
+      await init();
+      print(tensor([3]).size);`;
+    expect(run([], "esm", REFUSING + code)).toMatch(
+      /^wasm-norm: compiling WebAssembly at once is refused here.*`await init\(\)` first\n3$/,
+    );
+  });
+});
