@@ -2,6 +2,9 @@
 // here exactly once, copied, and only then judged, so that a proxy or a getter cannot show one thing to the
 // check and another to the kernel.
 
+import { brandOf } from "./brand.js";
+import { meantBy } from "./spelling.js";
+
 const MAX_RANK = 8;
 const SHOWN = 8;
 const MAX_TEXT = 60;
@@ -52,6 +55,21 @@ export const disposed = (who: string, what: string): TypeError =>
   new TypeError(`${who}: expected ${what} in use, got one that was disposed`);
 
 /**
+ * A TypeError for a Proxy of `what`, which reactive frameworks put around objects: private fields are beyond its reach.
+ * For methods that find no such field in `this`.
+ */
+export const proxied = (who: string, what: string): TypeError =>
+  new TypeError(
+    `${who}: expected ${what} itself, got a Proxy of it: keep it out of reactive state (Vue: markRaw before, toRaw after; others: a reference that is not observed)`,
+  );
+
+/** A TypeError for `what` of another copy of this package. */
+export const foreign = (who: string, expected: string, what: string, remedy: string): TypeError =>
+  new TypeError(
+    `${who}: expected ${expected}, got ${what} of another copy of wasm-norm (ESM beside CommonJS, or two versions): ${remedy}`,
+  );
+
+/**
  * Runs a read of something of the caller's. What its getter or proxy throws, of whatever kind, arrives as a
  * TypeError that names `name` and carries the original as `cause`.
  */
@@ -63,23 +81,73 @@ export function read<T>(who: string, name: string, get: () => T): T {
   }
 }
 
+/** Copies `value`'s fields named in `defaults`, each read once; what is absent or undefined is the default. */
+function readNamed<K extends string>(
+  who: string,
+  value: object,
+  defaults: Record<K, unknown>,
+): Record<K, unknown> {
+  const options = { ...defaults };
+  for (const key of Object.keys(defaults) as K[]) {
+    const given = read(who, key, () => (value as Record<K, unknown>)[key]);
+    if (given !== undefined) options[key] = given;
+  }
+  return options;
+}
+
+/** Whether an array or a Tensor stands where options belong; what cannot be read is told later. */
+function isOperand(value: object): boolean {
+  try {
+    return ArrayBuffer.isView(value) || Array.isArray(value) || brandOf(value) !== undefined;
+  } catch {
+    return false;
+  }
+}
+
+/** The first of the own names that is none of `known` and not undefined. */
+function strangeIn(value: object, known: object): string | undefined {
+  for (const key in value) {
+    if (Object.hasOwn(known, key)) continue;
+    if (Object.hasOwn(value, key) && (value as Record<string, unknown>)[key] !== undefined) return key;
+  }
+  return undefined;
+}
+
 /**
- * Copies an options object: for each key of `defaults` the caller's value, read once, or the default where it
- * is absent or undefined. Other keys are not looked at, and the values are not judged.
+ * Copies an options object: for each key of `defaults` the caller's value, read once, or the default where it is
+ * absent or undefined. The values are not judged.
+ *
+ * @throws TypeError for what is no object, for an array or Tensor, with the option that it may be meant as, and for an
+ *   option that is not among `defaults`, with the one that was most likely meant
  */
 export function readOptions<K extends string>(
   who: string,
   value: unknown,
   defaults: Record<K, unknown>,
 ): Record<K, unknown> {
-  const options = { ...defaults };
-  if (value === undefined) return options;
+  if (value === undefined) return { ...defaults };
   if (typeof value !== "object" || value === null) throw typeError(who, "an object of options", value);
-  for (const key of Object.keys(defaults) as K[]) {
-    const given = read(who, key, () => (value as Record<K, unknown>)[key]);
-    if (given !== undefined) options[key] = given;
+  if (isOperand(value)) {
+    const option = ["residual", "residualGrad", "shape"].find((name) => Object.hasOwn(defaults, name));
+    throw typeError(who, `an object of options${option ? `, such as { ${option} }` : ""}`, value);
   }
-  return options;
+  const options = readNamed(who, value, defaults);
+  const strange = read(who, "options", () => strangeIn(value, defaults));
+  if (strange === undefined) return options;
+  const known = Object.keys(defaults);
+  throw new TypeError(message(who, `no options but ${known.join(", ")}`, strange) + meantBy(strange, known));
+}
+
+/** Copies those fields of an object that `defaults` names, as `readOptions` does, and looks at no others. @throws TypeError */
+export function readFields<K extends string>(
+  who: string,
+  value: unknown,
+  defaults: Record<K, unknown>,
+): Record<K, unknown> {
+  if (typeof value !== "object" || value === null) {
+    throw typeError(who, `an object with ${Object.keys(defaults).join(", ")}`, value);
+  }
+  return readNamed(who, value, defaults);
 }
 
 /** Makes these properties of `object` what they are for good: kernels go by them. */

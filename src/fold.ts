@@ -1,5 +1,5 @@
 import { checkArray, checkVector, copyOf, lengthOf } from "./arrays.js";
-import { rangeError, read, readOptions, typeError } from "./errors.js";
+import { rangeError, read, readFields, typeError } from "./errors.js";
 import { BatchNorm } from "./layers/batch-norm.js";
 
 /** The weights of a dense or convolution layer. */
@@ -24,7 +24,7 @@ export function foldBatchNorm(
 ): { weight: Float32Array; bias: Float32Array } {
   const who = "foldBatchNorm";
   if (!read(who, "layer", () => layer instanceof BatchNorm)) throw typeError(who, "a BatchNorm", layer);
-  const given = readOptions(who, weights, { weight: undefined, bias: null });
+  const given = readFields(who, weights, { weight: undefined, bias: null });
   const { scale, shift } = layer.affine64(who);
   const out = layer.features;
   const weight = checkArray(who, "weight", given.weight);

@@ -9,15 +9,23 @@ import {
   checkVector,
   copyInto,
   copyOf,
+  copyOf64,
   type Given,
   given,
   isFloat64Array,
-  lengthOf,
   renewed,
   sizeOf,
 } from "./arrays.js";
 import { cut, readAxes } from "./axes.js";
-import { checkFinite, describe, rangeError, readOptions, readShape, typeError } from "./errors.js";
+import {
+  checkFinite,
+  describe,
+  rangeError,
+  readFields,
+  readOptions,
+  readShape,
+  typeError,
+} from "./errors.js";
 import {
   APPLY,
   type Block,
@@ -83,15 +91,15 @@ function readMinibatch(
   shape: readonly number[],
   { f32 }: Runtime,
 ): Given {
-  const array = checkArray(who, name, value);
-  checkLength(who, name, shape, lengthOf(array));
-  return given(array, f32);
+  const array = given(checkArray(who, name, value), f32);
+  checkLength(who, name, shape, array.size);
+  return array;
 }
 
 /** A copy of a minibatch in a call's memory, and its address. */
 function place(held: Runtime, scratch: Scratch, values: Given): number {
   const address = scratch.take(4 * values.size);
-  copyInto(held.f32, renewed(values, held.f32), address / 4);
+  copyInto(held.f32, renewed(values, held.f32), address / 4, values.size);
   return address;
 }
 
@@ -103,7 +111,14 @@ function place(held: Runtime, scratch: Scratch, values: Given): number {
 export function moments(x: Float32Array, shape: readonly number[], options: AxesOptions): Moments {
   const who = "moments";
   const extents = readShape(who, shape);
-  const { axes } = readOptions(who, options, { axes: undefined });
+  // The options of the other functions are known here too, so that one object serves all.
+  const { axes } = readOptions(who, options, {
+    axes: undefined,
+    eps: undefined,
+    gamma: undefined,
+    beta: undefined,
+    parameterAxes: undefined,
+  });
   const reduced = readAxes(who, "axes", axes, extents.length);
   const g = cut(
     who,
@@ -139,22 +154,16 @@ const none = (count: number): Extras => ({
   count,
 });
 
-/** A copy that is no subclass; one that is detached is empty. */
-const copy64 = (array: Float64Array): Float64Array => new Float64Array(lengthOf(array) > 0 ? array : []);
-
 function readMoments(who: string, value: unknown, n?: number): Moments {
-  const { count, mean, m2 } = readOptions(who, value, { count: undefined, mean: undefined, m2: undefined });
+  const { count, mean, m2 } = readFields(who, value, { count: undefined, mean: undefined, m2: undefined });
   const wanted = "moments with count, mean and m2 (Float64Array)";
   if (!isFloat64Array(mean) || !isFloat64Array(m2)) throw typeError(who, wanted, value);
-  const lengths = [lengthOf(mean), lengthOf(m2)] as const;
+  const own = { count: checkFinite(who, "count", count, 0), mean: copyOf64(mean), m2: copyOf64(m2) };
+  const lengths = [own.mean.length, own.m2.length] as const;
   if (lengths[0] !== lengths[1] || (n !== undefined && lengths[0] !== n)) {
     throw rangeError(who, `moments of ${n ?? lengths[0]} groups`, lengths);
   }
-  return {
-    count: checkFinite(who, "count", count, 0),
-    mean: copy64(mean),
-    m2: copy64(m2),
-  };
+  return own;
 }
 
 /**
@@ -313,7 +322,7 @@ export function backwardApply(
   options: NormalizeOptions,
 ): Float32Array {
   const who = "backwardApply";
-  const { sumDy, sumDyXhat } = readOptions(who, sums, { sumDy: undefined, sumDyXhat: undefined });
+  const { sumDy, sumDyXhat } = readFields(who, sums, { sumDy: undefined, sumDyXhat: undefined });
   return finish(who, shape, statistics, options, { x, dy }, (pass, [at, dyAt]) => {
     const { held, geometry, block, extras } = pass;
     const n = statisticsOf(geometry);
@@ -322,9 +331,10 @@ export function backwardApply(
       [sumDyXhat, block.sum2],
     ] as const) {
       if (!isFloat64Array(value)) throw typeError(who, "sums of Float64Arrays", value);
-      if (lengthOf(value) !== n)
+      const own = copyOf64(value);
+      if (own.length !== n)
         throw new RangeError(`${who}: expected sums of ${n} groups, got ${describe(value)}`);
-      held.f64.set(value, address / 8);
+      held.f64.set(own, address / 8);
     }
     const size = sizeOf(pass.shape);
     if (size > 0) backwardPass(held, geometry, APPLY, at!, dyAt!, dyAt!, block, extras);

@@ -19,4 +19,4 @@ export {
   type WasmSource,
 } from "./runtime/runtime.js";
 export type { StateDict } from "./state.js";
-export { Tensor, tensor } from "./tensor.js";
+export { type DType, type Numbers, Tensor, type TensorOptions, tensor, tidy } from "./tensor.js";

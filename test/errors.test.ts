@@ -109,7 +109,7 @@ suite("readOptions", () => {
         return 0.5;
       },
       momentum: undefined,
-      other: 1,
+      other: undefined,
     };
     expect(readOptions("SGD", given, { lr: 0.1, momentum: 0, nesterov: false })).toEqual({
       lr: 0.5,

@@ -5,6 +5,7 @@ import { gradientSums } from "./backward.js";
 import type { Minibatch } from "./call.js";
 import { type Activation, coreOf, Layer, useOf } from "./layer.js";
 import { channelAxis, type Layout, matrixOf, readLayout } from "./layout.js";
+import type { Mask } from "./mask.js";
 import type { Affine } from "./parameters.js";
 import { Running } from "./running.js";
 
@@ -33,7 +34,7 @@ export type StatisticsSource = "batch" | "running";
  * estimates in evaluation. Running statistics follow PyTorch: `new = (1 - momentum) * old + momentum * batch`, the
  * variance unbiased.
  */
-export class BatchNorm extends Layer<{ residual?: Minibatch; mask?: Uint8Array | readonly boolean[] }> {
+export class BatchNorm extends Layer<{ residual?: Minibatch; mask?: Mask }> {
   /** How many channels a minibatch has. */
   declare readonly features: number;
   /** Where in a minibatch they lie. */

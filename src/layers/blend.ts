@@ -24,7 +24,7 @@ export function blend(
   if (a) copyInto(f32, a, work / 4, n);
   if (b) copyInto(f32, b, other / 4, n);
   const kept = kernels.blend(n, work, other, ...how);
-  if (a) copyFrom(f32, work / 4, a);
-  if (b) copyFrom(f32, other / 4, b);
+  if (a) copyFrom(f32, work / 4, a, n);
+  if (b) copyFrom(f32, other / 4, b, n);
   return kept;
 }

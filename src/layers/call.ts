@@ -1,4 +1,5 @@
 import {
+  checkAttached,
   checkLength,
   copyFrom,
   copyInto,
@@ -6,9 +7,10 @@ import {
   given,
   isFloat32Array,
   isSame,
+  notArray,
   renewed,
 } from "../arrays.js";
-import { describe, rangeError, typeError } from "../errors.js";
+import { describe, rangeError } from "../errors.js";
 import { type Runtime, runtime } from "../runtime/runtime.js";
 import type { Scratch } from "../runtime/scratch.js";
 import { type Core, coreOf, live, Tensor } from "../tensor.js";
@@ -26,8 +28,10 @@ export type Operand = Core | Given;
 export function readOperand(who: string, name: string, value: unknown): Operand {
   const core = coreOf(value);
   if (core) return live(who, core);
-  if (!isFloat32Array(value)) throw typeError(who, `${name} to be a Float32Array or a Tensor`, value);
-  return given(value, runtime().f32);
+  if (!isFloat32Array(value)) throw notArray(who, name, "a Float32Array or a Tensor", value);
+  const operand = given(value, runtime().f32);
+  checkAttached(who, name, value, operand.size);
+  return operand;
 }
 
 /** The same for one that must have the size of `shape`, and if it is a Tensor just that shape. @throws TypeError, RangeError */
@@ -55,10 +59,10 @@ export const place = (scratch: Scratch, { address, size }: Operand): number =>
 
 /** Copies an array to its place. */
 export function copyIn({ f32 }: Runtime, operand: Given, address: number): void {
-  copyInto(f32, renewed(operand, f32), address / 4);
+  copyInto(f32, renewed(operand, f32), address / 4, operand.size);
 }
 
 /** Copies an array from its place. */
 export function copyOut({ f32 }: Runtime, operand: Given, address: number): void {
-  copyFrom(f32, address / 4, renewed(operand, f32));
+  copyFrom(f32, address / 4, renewed(operand, f32), operand.size);
 }

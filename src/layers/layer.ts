@@ -102,7 +102,7 @@ export abstract class Layer<O extends object = object> {
   /** Sets the gradients of gamma and beta to zero. */
   zeroGrad(): void {
     const { gamma, beta } = this.#core.learned.read(useOf(this, "zeroGrad"));
-    for (const vectors of [gamma, beta]) if (vectors) clear(vectors.grad);
+    for (const vectors of [gamma, beta]) if (vectors) clear(vectors.grad, this.#core.channels);
   }
 
   /** Whether the layer is in training mode, as at first; `train()` and `eval()` switch. */
@@ -127,11 +127,11 @@ export abstract class Layer<O extends object = object> {
   /** A copy of the layer's state under PyTorch's names. */
   stateDict(): StateDict {
     const who = useOf(this, "stateDict");
-    const { learned, family } = this.#core;
+    const { learned, family, channels } = this.#core;
     const { gamma, beta } = learned.read(who);
     return {
-      ...(gamma && { weight: copyOf(gamma.data) }),
-      ...(beta && { bias: copyOf(beta.data) }),
+      ...(gamma && { weight: copyOf(gamma.data, channels) }),
+      ...(beta && { bias: copyOf(beta.data, channels) }),
       ...family.running?.state(who),
     };
   }

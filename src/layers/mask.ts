@@ -1,4 +1,4 @@
-import { isUint8Array, lengthOf } from "../arrays.js";
+import { isFloat32Array, isUint8Array, lengthOf } from "../arrays.js";
 import { rangeError, read, typeError } from "../errors.js";
 import type { Runtime } from "../runtime/runtime.js";
 import type { Scratch } from "../runtime/scratch.js";
@@ -15,22 +15,31 @@ export interface Flags {
   values: ArrayLike<unknown>;
 }
 
+/** Which rows count: 1 or true where one does (Keras's sense), 0 or false for padding. */
+export type Mask = Uint8Array | Float32Array | readonly (boolean | number)[];
+
+const isFlag = (value: unknown): boolean => typeof value === "boolean" || value === 0 || value === 1;
+
 /**
- * Copies a mask: nonzero or true where the row counts (Keras's sense), 0 or false for padding. No more of it than `most`,
- * which no mask that fits exceeds, so that a lying length costs nothing. @throws TypeError
+ * Copies a mask. In a Uint8Array all but 0 counts. No more of it is read than `most`, which no mask that fits exceeds, so
+ * that a lying length costs nothing.
+ *
+ * @throws TypeError for another kind; RangeError for another number in a Float32Array or an array
  */
 export function readFlags(who: string, mask: unknown, most: number): Flags {
   const flags = read(who, "mask", () => {
-    if (isUint8Array(mask))
-      return { length: lengthOf(mask), values: new Uint8Array(lengthOf(mask) > 0 ? mask : []) };
-    if (!Array.isArray(mask)) return null;
-    const { length } = mask;
-    return { length, values: Array.from({ length: Math.min(length, most) }, (_, i) => mask[i] as unknown) };
+    const bytes = isUint8Array(mask);
+    const typed = bytes || isFloat32Array(mask);
+    if (!typed && !Array.isArray(mask)) return null;
+    const length = typed ? lengthOf(mask) : mask.length;
+    const values = Array.from({ length: Math.min(length, most) }, (_, i) => mask[i] as unknown);
+    return { length, values: bytes ? values.map(Boolean) : values };
   });
-  if (!flags || (Array.isArray(flags.values) && flags.values.some((flag) => typeof flag !== "boolean"))) {
-    throw typeError(who, "mask to be a Uint8Array or an array of booleans", mask);
-  }
-  return flags;
+  if (!flags) throw typeError(who, "mask to be a Uint8Array, a Float32Array or an array", mask);
+  const odd = flags.values.findIndex((flag) => !isFlag(flag));
+  if (odd < 0) return flags;
+  const error = typeof flags.values[odd] === "number" ? rangeError : typeError;
+  throw error(who, `mask[${odd}] to be a boolean, 0 or 1`, flags.values[odd]);
 }
 
 /**

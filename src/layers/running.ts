@@ -96,7 +96,7 @@ export class Running {
   copy(who: string): { mean: Float32Array; variance: Float32Array } {
     if (!this.#tracks) throw this.none(who);
     this.check(who);
-    return { mean: copyOf(this.mean), variance: copyOf(this.variance) };
+    return { mean: copyOf(this.mean, this.#channels), variance: copyOf(this.variance, this.#channels) };
   }
 
   /** The entries that a layer's state has of them, under PyTorch's names. */
