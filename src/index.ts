@@ -9,7 +9,17 @@ export { LayerNorm, type LayerNormOptions } from "./layers/layer-norm.js";
 export type { Layout } from "./layers/layout.js";
 export type { Affine, Parameter } from "./layers/parameters.js";
 export { RMSNorm, type RMSNormOptions } from "./layers/rms-norm.js";
-export { AdamW, type AdamWOptions, SGD, type SGDOptions } from "./optim.js";
+export {
+  AdamW,
+  type AdamWOptions,
+  clipGradNorm,
+  type Group,
+  type OptimizerState,
+  type ParameterGroup,
+  type SavedState,
+  SGD,
+  type SGDOptions,
+} from "./optim.js";
 export {
   type InitOptions,
   init,

@@ -1,4 +1,4 @@
-import { copyInto, isFloat32Array, lengthOf } from "./arrays.js";
+import { copyOf, copyOf64, isFloat32Array, isFloat64Array } from "./arrays.js";
 import { rangeError, read, readShape, typeError } from "./errors.js";
 import type { StateDict } from "./state.js";
 
@@ -220,24 +220,25 @@ function readFields(who: string, name: string, value: unknown): [string, unknown
 
 /**
  * Writes a state dict as a file in the safetensors format, which PyTorch's `safetensors.torch.load_file` reads. Each
- * entry is F32 and, unless `shapes` has one for its name, one-dimensional; `num_batches_tracked`, by itself or after
+ * entry is F32, of a Float64Array F64, and, unless `shapes` has one for its name, one-dimensional; `num_batches_tracked`, by itself or after
  * a prefix and a dot, is an I64 scalar, as in PyTorch.
  *
- * @throws TypeError if an entry is no Float32Array, or metadata no text
+ * @throws TypeError if an entry is no Float32Array or Float64Array, or metadata no text
  * @throws RangeError for names that the format reserves, a shape of another size, a shape without an entry, and a
  *   count of batches that is no whole number
  */
 export function saveSafetensors(
-  dict: Readonly<StateDict>,
+  dict: Readonly<Record<string, Float32Array | Float64Array>>,
   metadata: Readonly<Record<string, string>> = {},
   shapes: Readonly<Record<string, readonly number[]>> = {},
 ): Uint8Array {
   const who = "saveSafetensors";
   const given = new Map(readFields(who, "shapes", shapes));
   const tensors = readFields(who, "the state dict", dict).map(([name, value]) => {
-    if (!isFloat32Array(value)) throw typeError(who, `${name} to be a Float32Array`, value);
-    const data = new Float32Array(lengthOf(value));
-    copyInto(data, value);
+    const wide = isFloat64Array(value);
+    if (!wide && !isFloat32Array(value))
+      throw typeError(who, `${name} to be a Float32Array or a Float64Array`, value);
+    const data = wide ? copyOf64(value) : copyOf(value);
     const asked = given.get(name);
     given.delete(name);
     if (/(^|\.)num_batches_tracked$/.test(name)) {
@@ -250,7 +251,7 @@ export function saveSafetensors(
     if (shape.reduce((product, extent) => product * extent, 1) !== data.length) {
       throw rangeError(who, `${name} to have a shape of ${data.length} values`, shape);
     }
-    return { name, dtype: "F32", shape, data };
+    return { name, dtype: wide ? "F64" : "F32", shape, data };
   });
   for (const name of given.keys()) throw rangeError(who, "shapes for entries of the state dict only", name);
   const texts = readFields(who, "metadata", metadata);

@@ -4,13 +4,13 @@ import { loadSafetensors, saveSafetensors } from "../src/safetensors.js";
 import { type Library, load, normals, seeded, variants } from "./cases.js";
 import { type AnyLayer, oneOfEach, snapshot } from "./refusal.js";
 
-type State = Record<string, Float32Array>;
+type State = Record<string, Float32Array | Float64Array>;
 type Optimizer = InstanceType<Library["SGD"]> | InstanceType<Library["AdamW"]>;
 
 const STEPS = 7;
 
 /** Ways out of the process and back. */
-const carriers: Record<string, (state: State) => Record<string, Float32Array | number[]>> = {
+const carriers: Record<string, (state: State) => Record<string, Float32Array | Float64Array | number[]>> = {
   "a structured clone": (state) => structuredClone(state),
   JSON: (state) =>
     JSON.parse(

@@ -93,7 +93,13 @@ export function backward(
         clearOthers(held, segments, geometry, dx);
         if (other) clearOthers(held, segments, geometry, dresidual);
       }
-      addGradients(held, block, core.channels, gamma?.grad, beta?.grad);
+      addGradients(
+        held,
+        block,
+        core.channels,
+        gamma?.frozen ? undefined : gamma?.grad,
+        beta?.frozen ? undefined : beta?.grad,
+      );
       if (to.array) copyOut(held, to, dx);
       if (other?.array) copyOut(held, other, dresidual);
     }

@@ -7,6 +7,8 @@ export interface Parameter {
   data: Float32Array;
   /** The sum of the gradients of every backward since `zeroGrad`, of data's length. */
   grad: Float32Array;
+  /** Where true, backward adds nothing to grad and optimizers take no step; default false. */
+  frozen?: boolean;
 }
 
 /** gamma and beta together, or each by itself. */
@@ -47,7 +49,10 @@ export class Parameters {
     const gamma = parts.gamma ? parameter(1) : null;
     const beta = parts.beta ? parameter(0) : null;
     this.own = { gamma, beta };
-    this.#seen = { gamma: gamma && { ...gamma }, beta: beta && { ...beta } };
+    this.#seen = {
+      gamma: gamma && { ...gamma, frozen: false },
+      beta: beta && { ...beta, frozen: false },
+    };
     this.#length = length;
   }
 
@@ -63,9 +68,11 @@ export class Parameters {
       const gammaGrad = gamma?.grad;
       const betaData = beta?.data;
       const betaGrad = beta?.grad;
+      const gammaFrozen = gamma?.frozen ?? false;
+      const betaFrozen = beta?.frozen ?? false;
       // Only now, since a getter may have called the layer; new objects for each call would cost 0.1 us.
-      if (seen.gamma) this.#take(seen.gamma, gammaData!, gammaGrad!);
-      if (seen.beta) this.#take(seen.beta, betaData!, betaGrad!);
+      if (seen.gamma) this.#take(seen.gamma, gammaData!, gammaGrad!, gammaFrozen);
+      if (seen.beta) this.#take(seen.beta, betaData!, betaGrad!, betaFrozen);
     } catch (cause) {
       throw new TypeError(`${who}: gamma or beta cannot be read`, { cause });
     }
@@ -73,11 +80,12 @@ export class Parameters {
     return seen;
   }
 
-  #take(seen: Parameter, data: Float32Array, grad: Float32Array): void {
-    if (seen.data === data && seen.grad === grad) return;
+  #take(seen: Parameter, data: Float32Array, grad: Float32Array, frozen: boolean): void {
+    if (seen.data === data && seen.grad === grad && seen.frozen === frozen) return;
     this.#known = false;
     seen.data = data;
     seen.grad = grad;
+    seen.frozen = frozen;
   }
 
   /** Judges what was read last: memory that grew since has detached what is a Tensor's view. @throws TypeError, RangeError */
@@ -94,7 +102,8 @@ export class Parameters {
     return lengthOf(data) === this.#length && lengthOf(grad) === this.#length;
   }
 
-  #check(who: string, name: string, { data, grad }: Parameter): void {
+  #check(who: string, name: string, { data, grad, frozen }: Parameter): void {
+    checkBoolean(who, `${name}.frozen`, frozen);
     checkVector(who, `${name}.data`, data, this.#length);
     checkVector(who, `${name}.grad`, grad, this.#length);
   }

@@ -273,7 +273,7 @@ export const anyState: fc.Arbitrary<StateRecipe | { odd: Odd }> = fc.oneof(
 export function state(
   setting: Setting,
   recipe: StateRecipe | { odd: Odd },
-  own: Record<string, Float32Array>,
+  own: Record<string, Float32Array | Float64Array>,
 ): unknown {
   if ("odd" in recipe) return oddValue(recipe.odd);
   const dict: Record<string, unknown> = own;

@@ -32,11 +32,13 @@ export type Seen = Map<string, unknown>;
 
 export const SLOTS = 3;
 
-const bits = (array: Float32Array): unknown => {
+const bits = (array: Float32Array | Float64Array): unknown => {
   try {
     // a view of its own: the array's methods may be the caller's
     const { buffer, byteOffset } = array;
-    return Uint32Array.prototype.slice.call(new Uint32Array(buffer, byteOffset, trueLength(array)));
+    return Uint32Array.prototype.slice.call(
+      new Uint32Array(buffer, byteOffset, (trueLength(array) * array.BYTES_PER_ELEMENT) / 4),
+    );
   } catch {
     return "unreadable";
   }
@@ -44,7 +46,7 @@ const bits = (array: Float32Array): unknown => {
 
 const lengthGetter = Object.getOwnPropertyDescriptor(Object.getPrototypeOf(Float32Array.prototype), "length")!
   .get!;
-export const trueLength = (array: Float32Array): number => lengthGetter.call(array);
+export const trueLength = (array: Float32Array | Float64Array): number => lengthGetter.call(array);
 
 export class World {
   readonly layers: Held[] = [];
