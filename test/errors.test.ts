@@ -1,15 +1,19 @@
 import fc from "fast-check";
 import { expect, it, describe as suite } from "vitest";
+import { checkArray } from "../src/arrays.js";
 import {
   checkFinite,
   checkInteger,
   describe,
+  proxied,
   rangeError,
   read,
+  readFields,
   readOptions,
   readShape,
   typeError,
 } from "../src/errors.js";
+import { distance } from "../src/spelling.js";
 
 const revoked = () => {
   const { proxy, revoke } = Proxy.revocable([], {});
@@ -226,6 +230,177 @@ suite("readShape", () => {
         else expect(() => readShape("A", shape)).toThrow(/^A: expected shape to /);
       }),
       { numRuns: 2000, seed: 1 },
+    );
+  });
+});
+
+suite("an unknown option", () => {
+  const layer = { eps: 1, momentum: 1, affine: 1, trackRunningStats: 1, layout: 1, activation: 1 };
+  const rms = { eps: 1, affine: 1, zeroCenteredGamma: 1, casting: 1 };
+  const call = { shape: 1, mask: 1, residual: 1, updateRunning: 1 };
+  const adamw = { lr: 1, betas: 1, eps: 1, weightDecay: 1 };
+  it.each<[string, object, string]>([
+    ["epsilon", layer, "it is eps here"],
+    ["variance_epsilon", layer, "it is eps here"],
+    ["bias", layer, "it is affine: { beta } here"],
+    ["center", layer, "it is affine: { beta } here"],
+    ["scale", layer, "it is affine: { gamma } here"],
+    ["elementwise_affine", layer, "it is affine here"],
+    ["track_running_stats", layer, "it is trackRunningStats here"],
+    ["axis", layer, 'it is layout: "channels-last" or "channels-first" here'],
+    ["data_format", layer, 'it is layout: "channels-last" or "channels-first" here'],
+    ["dataFormat", layer, 'it is layout: "channels-last" or "channels-first" here'],
+    ["training", layer, "it is set by train() and eval() here"],
+    ["training", call, "it is set by train() and eval() here"],
+    ["zero_centered_gamma", rms, "it is zeroCenteredGamma here"],
+    ["add_unit_offset", rms, "it is zeroCenteredGamma here"],
+    ["weight_decay", adamw, "it is weightDecay here"],
+    ["decay", adamw, "it is weightDecay here"],
+    ["learningRate", adamw, "it is lr here"],
+    ["learning_rate", adamw, "it is lr here"],
+    ["beta_1", adamw, "it is betas: [beta1, beta2] here"],
+    ["clipnorm", adamw, "it is clipGradNorm(parameters, maxNorm) here"],
+    // the nearest where nobody calls it so
+    ["momentun", layer, "the nearest is momentum"],
+    ["Eps", layer, "it is eps here"],
+    ["atcivation", layer, "the nearest is activation"],
+    ["trackRuningStats", layer, "the nearest is trackRunningStats"],
+    ["residuals", call, "the nearest is residual"],
+    ["weigthDecay", adamw, "the nearest is weightDecay"],
+    // what is called otherwise elsewhere is no hint where there is no such option
+    ["epsilon", { shape: 1, mask: 1 }, "the nearest is"],
+  ])("%s among %o", (name, known, meant) => {
+    const error = thrown(() => readOptions("A", { [name]: 1 }, known as Record<string, unknown>));
+    expect(error).toBeInstanceOf(TypeError);
+    expect(error.message).toContain(
+      `A: expected no options but ${Object.keys(known).join(", ")}, got "${name}": ${meant}`,
+    );
+  });
+
+  it("is one that is the object's own and not undefined, whatever its name", () => {
+    const inherited = Object.create({ inherited: 1 }, { lr: { value: 2, enumerable: true } });
+    expect(readOptions("A", inherited, { lr: 1 })).toEqual({ lr: 2 });
+    expect(readOptions("A", { lr: undefined, other: undefined }, { lr: 1 })).toEqual({ lr: 1 });
+    for (const name of ["toString", "constructor", "hasOwnProperty", "x".repeat(1e5), ""]) {
+      expect(thrown(() => readOptions("A", { [name]: 1 }, { lr: 1 })).message).toMatch(
+        /^A: expected no options/,
+      );
+    }
+    expect(thrown(() => readOptions("A", JSON.parse('{"__proto__": 1}'), { lr: 1 })).message).toContain(
+      '"__proto__"',
+    );
+  });
+
+  it("leaves fields of what is no object of options alone", () => {
+    expect(readFields("A", { count: 2, more: 3 }, { count: undefined })).toEqual({ count: 2 });
+    expect(() => readFields("A", undefined, { count: 1, mean: 1 })).toThrow(
+      new TypeError("A: expected an object with count, mean, got undefined"),
+    );
+  });
+
+  it("distance is Levenshtein's", () => {
+    const by = (a: string, b: string): number =>
+      a && b
+        ? Math.min(
+            by(a.slice(1), b) + 1,
+            by(a, b.slice(1)) + 1,
+            by(a.slice(1), b.slice(1)) + (a[0] === b[0] ? 0 : 1),
+          )
+        : a.length + b.length;
+    const word = fc.string({ unit: fc.constantFrom("a", "b", "c"), maxLength: 5 });
+    fc.assert(fc.property(word, word, (a, b) => distance(a, b) === by(a, b)));
+  });
+});
+
+suite("an array in the options' place", () => {
+  it.each<[object, object, string]>([
+    [new Float32Array(24), { shape: 1, mask: 1, residual: 1 }, "such as { residual }, got Float32Array(24)"],
+    [new Float32Array(24), { residualGrad: 1 }, "such as { residualGrad }, got Float32Array(24)"],
+    [Int32Array.of(6, 4), { shape: 1 }, "such as { shape }, got Int32Array(2)"],
+    [[1, 2], { lr: 1 }, "an object of options, got [1, 2]"],
+    [new DataView(new ArrayBuffer(4)), { lr: 1 }, "an object of options, got DataView(4)"],
+  ])("case %#", (value, known, words) => {
+    const error = thrown(() => readOptions("A", value, known as Record<string, unknown>));
+    expect(error).toBeInstanceOf(TypeError);
+    expect(error.message).toContain(words);
+  });
+});
+
+suite("what is close to a Float32Array", () => {
+  const row = Float32Array.of(1, 2, 3, 4, 5, 6);
+  const ndarray = (stride: number[], offset = 0) => ({ data: row, shape: [2, 3], stride, offset });
+  it.each<[string, unknown, string]>([
+    ["a plain array", [1, 2], ", got [1, 2]: Float32Array.from(x) converts it"],
+    ["a Float64Array", new Float64Array(2), ", got Float64Array(2): Float32Array.from(x) converts it"],
+    ["an Int32Array", new Int32Array(2), ": Float32Array.from(x) converts it"],
+    ["a BigInt64Array", new BigInt64Array(2), ": Float32Array.from(x, Number) converts it"],
+    ["bytes", new Uint8Array(8), "new Float32Array(x.buffer, x.byteOffset, x.byteLength / 4)"],
+    ["an ArrayBuffer", new ArrayBuffer(8), ": new Float32Array(x) reads it"],
+    ["a DataView", new DataView(new ArrayBuffer(8)), ": new Float32Array(x.buffer, x.byteOffset"],
+    [
+      "nested arrays",
+      [
+        [1, 2],
+        [3, 4],
+      ],
+      "Float32Array.from(x.flat(Infinity)) converts it, or tensor(shape, x)",
+    ],
+    ["rows of typed arrays", [row, row], ": tensor(shape, x) takes it"],
+    ["an ndarray", ndarray([3, 1]), ": pass x.data with { shape: x.shape }"],
+    [
+      "an ndarray with one row",
+      { ...ndarray([99, 1]), shape: [1, 6] },
+      ": pass x.data with { shape: x.shape }",
+    ],
+    ["a transposed ndarray", ndarray([1, 2]), "x.data does not lie in the order of its shape"],
+    [
+      "a sliced ndarray",
+      { ...ndarray([3, 1], 3), shape: [1, 3] },
+      "x.data does not lie in the order of its shape",
+    ],
+    [
+      "a float64 ndarray",
+      { data: new Float64Array(6), shape: [2, 3] },
+      ": pass Float32Array.from(x.data) with",
+    ],
+    ["an ONNX tensor", { data: row, dims: [2, 3], type: "float32" }, ": pass x.data with { shape: x.dims }"],
+    ["a tfjs tensor", { dataSync: () => row, shape: [2, 3] }, ": pass x.dataSync() with { shape: x.shape }"],
+    ["a Proxy", new Proxy(row, {}), "pass the array itself (Vue: toRaw(x))"],
+  ])("%s", (_, value, words) => {
+    const error = thrown(() => checkArray("A", "x", value));
+    expect(error).toBeInstanceOf(TypeError);
+    expect(error.message).toMatch(/^A: expected x to be a Float32Array, got /);
+    expect(error.message).toContain(words);
+  });
+
+  it("nothing is said of anything else", () => {
+    for (const value of [undefined, null, 1, "x", {}, { length: 3 }, new Map(), revoked()]) {
+      expect(thrown(() => checkArray("A", "x", value)).message).toBe(
+        `A: expected x to be a Float32Array, got ${describe(value)}`,
+      );
+    }
+  });
+
+  it("what is said of ndarrays and tensors is true", () => {
+    const x = ndarray([3, 1]);
+    expect(checkArray("A", "x", x.data)).toBe(row);
+    expect(
+      Float32Array.from(
+        [
+          [1, 2, 3],
+          [4, 5, 6],
+        ].flat(Infinity) as number[],
+      ),
+    ).toEqual(row);
+    const bytes = new Uint8Array(row.buffer);
+    expect(new Float32Array(bytes.buffer, bytes.byteOffset, bytes.byteLength / 4)).toEqual(row);
+  });
+});
+
+suite("proxied", () => {
+  it("says what to do", () => {
+    expect(proxied("BatchNorm", "a layer").message).toMatch(
+      /^BatchNorm: expected a layer itself, got a Proxy of it: .*markRaw.*toRaw/,
     );
   });
 });

@@ -1,8 +1,8 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { AdamW, type AdamWOptions, SGD, type SGDOptions } from "../src/optim.js";
+import { AdamW, type AdamWOptions, clipGradNorm, SGD, type SGDOptions } from "../src/optim.js";
 
-type Parameter = { data: Float32Array; grad: Float32Array };
+type Parameter = { data: Float32Array; grad: Float32Array; frozen?: boolean };
 
 const parameter = (data: number[], grad: number[] = data.map(() => 0)): Parameter => ({
   data: Float32Array.from(data),
@@ -418,5 +418,340 @@ describe("options", () => {
     expect(error).toBeInstanceOf(kindOfError);
     expect(error.message).toContain(`${who}: expected `);
     expect(error.message).toContain(name);
+  });
+});
+
+describe("lists", () => {
+  const make: [string, (list: unknown) => unknown][] = [
+    ["SGD", (list) => new SGD(list as Parameter[], { lr: 0.1 })],
+    ["AdamW", (list) => new AdamW(list as Parameter[])],
+    ["clipGradNorm", (list) => clipGradNorm(list as Parameter[], 1)],
+  ];
+  // every read gives another sound parameter, for ever
+  const endless = () =>
+    new Proxy([], { get: (_, key) => (key === "length" ? 2 ** 53 - 1 : parameter([1], [1])) });
+
+  it.each(make)("%s sees through a list that lies about its length", (who, call) => {
+    const error = thrown(() => call(endless()));
+    expect(error).toBeInstanceOf(RangeError);
+    expect(error.message).toMatch(new RegExp(`^${who}: expected parameters of at most 65536, got 9007`));
+  });
+
+  it("so are the parameters of a group bounded", () => {
+    expect(() => new SGD([{ params: endless() as Parameter[] }], { lr: 1 })).toThrow(
+      /parameters\[0\]\.params of at most/,
+    );
+  });
+
+  const memory = new Float32Array(8);
+  const other = () => new Float32Array(4);
+  it.each<[string, Parameter[], RegExp]>([
+    [
+      "one array as two parameters' data",
+      [
+        { data: memory, grad: new Float32Array(8) },
+        { data: memory, grad: new Float32Array(8) },
+      ],
+      /parameters\[0\]\.data and parameters\[1\]\.data over the same/,
+    ],
+    [
+      "one array as two parameters' grad",
+      [
+        { data: new Float32Array(8), grad: memory },
+        { data: new Float32Array(8), grad: memory },
+      ],
+      /parameters\[0\]\.grad and parameters\[1\]\.grad over the same/,
+    ],
+    [
+      "views that overlap by one value",
+      [
+        { data: memory.subarray(3, 7), grad: other() },
+        { data: memory.subarray(0, 4), grad: other() },
+      ],
+      /parameters\[1\]\.data and parameters\[0\]\.data over the same/,
+    ],
+    [
+      "a parameter's own data as its grad",
+      [{ data: memory, grad: memory }],
+      /parameters\[0\]\.(data|grad) and/,
+    ],
+  ])("refuse %s", (_, parameters, words) => {
+    for (const [who, call] of make) {
+      const error = thrown(() => call(parameters));
+      expect(error).toBeInstanceOf(RangeError);
+      expect(error.message).toMatch(new RegExp(`^${who}: expected every array in memory of its own, got`));
+      expect(error.message).toMatch(words);
+    }
+  });
+
+  it("take views that only touch, and empty ones anywhere", () => {
+    const buffer = new Float32Array(8);
+    const list = [
+      { data: buffer.subarray(0, 4), grad: buffer.subarray(4, 8) },
+      { data: buffer.subarray(2, 2), grad: buffer.subarray(2, 2) },
+    ];
+    for (const [, call] of make) expect(() => call(list)).not.toThrow();
+  });
+
+  it("see memory that is shared later, before anything moves", () => {
+    const [a, b] = [parameter([1], [1]), parameter([1], [1])];
+    const optimizer = new SGD([a, b], { lr: 1 });
+    b.data = a.data;
+    expect(() => optimizer.step()).toThrow(/memory of its own/);
+    expect(a.data[0]).toBe(1);
+    b.data = Float32Array.of(1);
+    optimizer.step();
+    expect([a.data[0], b.data[0]]).toEqual([0, 0]);
+  });
+});
+
+describe("frozen parameters", () => {
+  it.each(KINDS)("stay as they are, with all that is remembered of them: %s", (_, make) => {
+    const [moving, still, twin] = [parameter([1], [1]), parameter([1], [1]), parameter([1], [1])];
+    const optimizer = make([moving, still]);
+    const alone = make([twin]);
+    still.frozen = true;
+    const before = optimizer.stateDict();
+    for (let t = 0; t < 3; t++) optimizer.step();
+    expect(still.data[0]).toBe(1);
+    expect(moving.data[0]).not.toBe(1);
+    const own = Object.keys(before).filter((name) => name.startsWith("1."));
+    for (const name of own) expect(optimizer.stateDict()[name]).toEqual(before[name]);
+    // and once thawed, one moves as if it came new, through a saved state too
+    still.frozen = false;
+    const again = make([parameter([1]), still]);
+    again.loadStateDict(JSON.parse(JSON.stringify(optimizer.stateDict())));
+    for (let t = 0; t < 3; t++) {
+      again.step();
+      alone.step();
+    }
+    expect(bits(still.data)).toEqual(bits(twin.data));
+  });
+
+  it("must be so by a boolean", () => {
+    const target = parameter([1], [1]);
+    const optimizer = new SGD([target], { lr: 1 });
+    target.frozen = "no" as never;
+    expect(() => optimizer.step()).toThrow(/parameters\[0\]\.frozen to be a boolean/);
+    expect(target.data[0]).toBe(1);
+  });
+
+  it("of a layer get no gradient", async () => {
+    const { BatchNorm, LayerNorm } = await import("../src/index.js");
+    const x = Float32Array.from({ length: 24 }, (_, i) => Math.sin(i));
+    for (const layer of [new BatchNorm(4), new LayerNorm(4), new BatchNorm(600)]) {
+      const values =
+        layer.gamma!.data.length === 600 ? Float32Array.from({ length: 1800 }, (_, i) => i % 7) : x;
+      for (const [frozen, free] of [
+        [layer.gamma!, layer.beta!],
+        [layer.beta!, layer.gamma!],
+      ] as const) {
+        frozen.frozen = true;
+        free.frozen = false;
+        layer.zeroGrad();
+        layer.forward(values);
+        layer.backward(values);
+        expect(frozen.grad.every((value) => value === 0)).toBe(true);
+        expect(free.grad.some((value) => value !== 0)).toBe(true);
+        const [was, moved] = [frozen.data.slice(), free.data.slice()];
+        new SGD(layer.parameters(), { lr: 0.1, weightDecay: 0.1 }).step();
+        expect(frozen.data).toEqual(was);
+        expect(free.data).not.toEqual(moved);
+      }
+    }
+  });
+});
+
+describe("groups", () => {
+  it("move by their own options, and by the optimizer's where they have none", () => {
+    const [a, b, c] = [parameter([1], [1]), parameter([1], [1]), parameter([1], [1])];
+    const optimizer = new SGD(
+      [
+        { params: [a], lr: 0.5 },
+        { params: [b], weightDecay: 1 },
+        { params: [c], lr: 0.5, momentum: undefined },
+      ],
+      { lr: 0.25, momentum: 0 },
+    );
+    optimizer.step();
+    expect([a, b, c].map(({ data }) => data[0])).toEqual([0.5, 0.5, 0.5]);
+    expect(optimizer.groups.map(({ lr, weightDecay }) => [lr, weightDecay])).toEqual([
+      [0.5, 0],
+      [0.25, 1],
+      [0.5, 0],
+    ]);
+    expect(optimizer.groups[0]!.params).toEqual([a]);
+  });
+
+  it("are as optimizers of their own", () => {
+    const options = { betas: [0.8, 0.9] as const, eps: 1e-3, lr: 0.1, weightDecay: 0.5 };
+    const [a, b] = [parameter([1, 2]), parameter([3])];
+    const [alone, plain] = [parameter([1, 2]), parameter([3])];
+    const together = new AdamW([{ params: [a], ...options }, { params: [b] }]);
+    const apart = [new AdamW([alone], options), new AdamW([plain])];
+    for (let t = 0; t < 5; t++) {
+      for (const { grad } of [a, b, alone, plain]) grad.fill(t - 1.5);
+      together.step();
+      for (const one of apart) one.step();
+    }
+    expect(bits(a.data)).toEqual(bits(alone.data));
+    expect(bits(b.data)).toEqual(bits(plain.data));
+    expect(Object.keys(together.stateDict()).sort()).toEqual(
+      ["0.exp_avg", "0.exp_avg_sq", "1.exp_avg", "1.exp_avg_sq", "step"].sort(),
+    );
+  });
+
+  it("follow the optimizer's rates until they have their own, which may be set", () => {
+    const [a, b] = [parameter([0], [1]), parameter([0], [1])];
+    const optimizer = new SGD([{ params: [a] }, { params: [b] }], { lr: 1 });
+    optimizer.groups[0]!.lr = 3;
+    optimizer.lr = 2;
+    optimizer.step();
+    expect([a.data[0], b.data[0]]).toEqual([-3, -2]);
+    optimizer.weightDecay = 1;
+    optimizer.groups[1]!.weightDecay = 0;
+    optimizer.step();
+    expect([a.data[0], b.data[0]]).toEqual([-3 - 3 * (1 - 3), -4]);
+    for (const wrong of [-1, Number.NaN, "1" as never]) {
+      expect(() => (optimizer.groups[0]!.lr = wrong)).toThrow(/^SGD: parameters\[0\]: expected lr/);
+      expect(() => (optimizer.groups[0]!.weightDecay = wrong)).toThrow(/weightDecay/);
+      expect(() => (optimizer.weightDecay = wrong)).toThrow(/^SGD: expected weightDecay/);
+    }
+    expect(optimizer.weightDecay).toBe(1);
+  });
+
+  it.each<[string, unknown, RegExp]>([
+    ["beside a parameter", [{ params: [parameter([1])] }, parameter([1])], /parameters\[1\] to be a group/],
+    ["with an unknown option", [{ params: [], learningRate: 1 }], /"learningRate": it is lr here/],
+    [
+      "with a wrong option",
+      [{ params: [parameter([1])], momentum: -1 }],
+      /parameters\[0\]: expected momentum/,
+    ],
+    ["with one parameter by itself", [{ params: parameter([1]) }], /parameters\[0\]\.params to be an array/],
+    ["with something else in it", [{ params: [1] }], /parameters\[0\]\.params\[0\] to have data and grad/],
+  ])("are refused %s", (_, list, words) => {
+    expect(thrown(() => new SGD(list as never, { lr: 1 })).message).toMatch(words);
+  });
+
+  it("share no parameter", () => {
+    const target = parameter([1]);
+    expect(() => new SGD([{ params: [target] }, { params: [target] }], { lr: 1 })).toThrow(
+      /every parameter once, got "parameters\[1\]\.params\[0\]"/,
+    );
+  });
+});
+
+describe("a state out of JSON", () => {
+  it("goes on bit for bit as JSON.stringify makes it of typed arrays, and as any kind of array", () => {
+    const run = (optimizer: AdamW, target: Parameter, from: number, to: number) => {
+      for (let t = from; t < to; t++) {
+        target.grad.forEach((_, i) => {
+          target.grad[i] = Math.sin(5 * t + i);
+        });
+        optimizer.step();
+      }
+    };
+    const whole = parameter([1, -2]);
+    run(new AdamW([whole]), whole, 0, 9);
+    const kinds: ((dict: ReturnType<AdamW["stateDict"]>) => unknown)[] = [
+      (dict) => JSON.parse(JSON.stringify(dict)),
+      (dict) => ({ ...dict, step: BigInt64Array.of(4n) }),
+      (dict) => ({ ...dict, step: [4], "0.exp_avg": Float64Array.from(dict["0.exp_avg"]!) }),
+    ];
+    for (const carry of kinds) {
+      const first = parameter([1, -2]);
+      const before = new AdamW([first]);
+      run(before, first, 0, 4);
+      const second = { data: first.data.slice(), grad: new Float32Array(2) };
+      const after = new AdamW([second]);
+      after.loadStateDict(carry(before.stateDict()) as never);
+      run(after, second, 4, 9);
+      expect(bits(second.data)).toEqual(bits(whole.data));
+    }
+  });
+
+  it("counts steps exactly up to 2^53", () => {
+    const optimizer = new AdamW([parameter([1], [1])]);
+    const rest = { "0.exp_avg": [1], "0.exp_avg_sq": [1] };
+    optimizer.loadStateDict({ ...rest, step: [2 ** 40] });
+    for (let t = 0; t < 3; t++) optimizer.step();
+    expect(JSON.parse(JSON.stringify(optimizer.stateDict())).step).toEqual({ 0: 2 ** 40 + 3 });
+    expect(() => optimizer.loadStateDict({ ...rest, step: [2 ** 53] })).toThrow(/step to hold whole numbers/);
+  });
+
+  it.each<[string, unknown, RegExp]>([
+    ["text", { step: "1" }, /step to be an array of numbers/],
+    ["a number alone", { step: 1 }, /step to be an array of numbers/],
+    ["null in it", { "0.exp_avg": [null] }, /0\.exp_avg\[0\] to be a number, got null/],
+    ["other names in it", { "0.exp_avg": { a: 1 } }, /0\.exp_avg\[0\] to be a number, got undefined/],
+    ["a value beyond float32", { "0.exp_avg": [1e39] }, /finite numbers, got 1e\+39/],
+    ["a Map", new Map(), /plain object/],
+  ])("is refused with %s", (_, spoilt, words) => {
+    const optimizer = new AdamW([parameter([1], [1])]);
+    optimizer.step();
+    const before = optimizer.stateDict();
+    const dict = spoilt instanceof Map ? spoilt : { ...before, ...(spoilt as object) };
+    expect(thrown(() => optimizer.loadStateDict(dict as never)).message).toMatch(words);
+    expect(optimizer.stateDict()).toEqual(before);
+  });
+});
+
+describe("clipGradNorm", () => {
+  it("scales all gradients by maxNorm / (norm + 1e-6), and returns the norm", () => {
+    const list = [parameter([0, 0], [3, 0]), parameter([0], [4])];
+    expect(clipGradNorm(list, 1)).toBe(5);
+    const factor = 1 / (5 + 1e-6);
+    expect(list.map(({ grad }) => [...grad])).toEqual([
+      [Math.fround(3 * factor), 0],
+      [Math.fround(4 * factor)],
+    ]);
+    expect(Math.hypot(...list.flatMap(({ grad }) => [...grad]))).toBeCloseTo(1, 6);
+  });
+
+  it("leaves small ones as they are, bit for bit", () => {
+    const list = [parameter([0, 0], [0.1, -0.2])];
+    const before = bits(list[0]!.grad);
+    expect(clipGradNorm(list, 0.3)).toBeCloseTo(Math.sqrt(0.05), 8);
+    expect(clipGradNorm(list, Infinity)).toBeCloseTo(Math.sqrt(0.05), 8);
+    expect(bits(list[0]!.grad)).toEqual(before);
+    expect(clipGradNorm([], 1)).toBe(0);
+  });
+
+  it("neither overflows nor loses what is small", () => {
+    const far = [parameter([0, 0], [3e30, 4e30])];
+    expect(clipGradNorm(far, 1)).toBeCloseTo(Math.hypot(Math.fround(3e30), Math.fround(4e30)), -24);
+    expect(far[0]!.grad[0]).toBeCloseTo(0.6, 6);
+    expect(clipGradNorm([parameter([0, 0], [3e-40, 4e-40])], 1)).toBeGreaterThan(4.9e-40);
+    const many = [parameter(Array(1000).fill(0), [1e4, ...Array(999).fill(1)])];
+    expect(clipGradNorm(many, Infinity)).toBe(Math.sqrt(1e8 + 999));
+  });
+
+  it("follows PyTorch where a gradient is not finite, and says so by what it returns", () => {
+    const nan = [parameter([0, 0], [1, Number.NaN])];
+    expect(clipGradNorm(nan, 1)).toBeNaN();
+    expect([...nan[0]!.grad]).toEqual([Number.NaN, Number.NaN]);
+    const inf = [parameter([0, 0], [1, Infinity])];
+    expect(clipGradNorm(inf, 1)).toBe(Infinity);
+    expect([...inf[0]!.grad]).toEqual([0, Number.NaN]);
+  });
+
+  it("passes over what is frozen", () => {
+    const list: Parameter[] = [parameter([0], [3]), { ...parameter([0], [100]), frozen: true }];
+    expect(clipGradNorm(list, 1)).toBe(3);
+    expect(list[1]!.grad[0]).toBe(100);
+  });
+
+  it.each<[unknown, unknown]>([
+    [-1, RangeError],
+    [Number.NaN, RangeError],
+    ["1", TypeError],
+    [undefined, TypeError],
+  ])("refuses maxNorm %s", (maxNorm, kind) => {
+    const list = [parameter([0], [3])];
+    const error = thrown(() => clipGradNorm(list, maxNorm as number));
+    expect(error).toBeInstanceOf(kind);
+    expect(error.message).toMatch(/^clipGradNorm: expected maxNorm to be a number/);
+    expect(list[0]!.grad[0]).toBe(3);
   });
 });

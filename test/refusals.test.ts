@@ -80,8 +80,19 @@ describe("constructors", () => {
     test.each(["gelu", "RELU", 1, {}, null])("refuses activation %j", (activation) => {
       expectRefused(who, () => make({ activation }), /activation/);
     });
-    test.each([5, "options", null])("refuses %j as options", (options) => {
+    test.each([5, "options", null, [1e-5], new Float32Array(2)])("refuses %j as options", (options) => {
       expectRefused(who, () => make(options));
+    });
+    test("refuses an option that it does not know", () => {
+      for (const [options, words] of [
+        [{ epsilon: 1e-3 }, /eps here/],
+        [{ elementwise_affine: false }, /affine here/],
+        [{ training: true }, /train\(\) and eval\(\)/],
+        [{ afine: false }, /nearest is affine/],
+      ] as const) {
+        expectRefused(who, () => make(options), words);
+      }
+      expect(() => make({ eps: undefined, affine: undefined, epsilon: undefined })).not.toThrow();
     });
   });
 
@@ -105,6 +116,13 @@ describe("constructors", () => {
       );
     },
   );
+  test("BatchNorm refuses a part of affine that it does not know", () => {
+    expectRefused(
+      "BatchNorm",
+      () => new library.BatchNorm(4, { affine: { gama: false } } as Any),
+      /nearest is gamma/,
+    );
+  });
   test.each([0, 1, null])("BatchNorm takes momentum %s", (momentum) => {
     expect(() => new library.BatchNorm(4, { momentum })).not.toThrow();
   });
@@ -237,6 +255,65 @@ describe("forward", () => {
   test("InstanceNorm refuses a single position", () => {
     const layer = new library.InstanceNorm(4);
     expectRefusedUnchanged("InstanceNorm", layer, () => layer.forward(new Float32Array(12), [3, 4, 1]));
+  });
+
+  test("takes no array or Tensor for its options", () => {
+    for (const { who, layer } of oneOfEach(library)) {
+      const x = normals(24, 1);
+      for (const residual of [new Float32Array(24), library.tensor([6, 4])] as Any[]) {
+        expectRefusedUnchanged(who, layer, () => layer.forward(x, residual), /\{ residual \}/);
+        expectRefusedUnchanged(who, layer, () => layer.forwardInto(x, x, residual), /\{ residual \}/);
+      }
+    }
+  });
+
+  test("refuses an option that it does not know", () => {
+    for (const { who, layer } of oneOfEach(library)) {
+      const x = normals(24, 1);
+      for (const [options, words] of [
+        [{ training: false }, /train\(\) and eval\(\)/],
+        [{ residuals: x }, /nearest is residual/],
+        [{ shapes: [6, 4] }, /nearest is shape/],
+      ] as Any[]) {
+        expectRefusedUnchanged(who, layer, () => layer.forward(x, options), words);
+      }
+    }
+  });
+
+  test("BatchNorm takes a mask of any kind", () => {
+    const x = normals(24, 1);
+    const masked = (mask: Any) => new library.BatchNorm(4).forward(x, { mask });
+    const want = masked([true, true, false, true, false, true]);
+    expect(want).not.toEqual(new library.BatchNorm(4).forward(x));
+    for (const mask of [
+      Uint8Array.of(1, 1, 0, 1, 0, 1),
+      Uint8Array.of(255, 1, 0, 2, 0, 1),
+      Float32Array.of(1, 1, 0, 1, -0, 1),
+      [1, 1, 0, 1, 0, 1],
+      [true, 1, false, 1, 0, true],
+    ]) {
+      expect(masked(mask)).toEqual(want);
+    }
+  });
+
+  test.each<[string, unknown, RegExp]>([
+    [
+      "a Float32Array of weights",
+      Float32Array.of(1, 1, 0.5, 1, 1, 1),
+      /mask\[2\] to be a boolean, 0 or 1, got 0.5/,
+    ],
+    ["NaN", Float32Array.of(1, Number.NaN, 1, 1, 1, 1), /mask\[1\].*got NaN/],
+    ["another number", [1, 1, 1, 2, 1, 1], /mask\[3\].*got 2/],
+    ["text", [1, 1, 1, 1, 1, "1"], /mask\[5\].*got "1"/],
+    [
+      "an Int32Array",
+      new Int32Array(6),
+      /mask to be a Uint8Array, a Float32Array or an array, got Int32Array\(6\)/,
+    ],
+    ["a string", "111111", /got "111111"/],
+  ])("BatchNorm refuses a mask with %s", (_, mask, words) => {
+    const layer = new library.BatchNorm(4);
+    expectRefusedUnchanged("BatchNorm", layer, () => layer.forward(normals(24, 1), { mask } as Any), words);
   });
 
   test("BatchNorm refuses a wrong mask", () => {
