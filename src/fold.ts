@@ -1,5 +1,6 @@
 import { checkArray, checkVector, copyOf, lengthOf } from "./arrays.js";
-import { rangeError, read, readFields, typeError } from "./errors.js";
+import { brandOf, LAYER } from "./brand.js";
+import { foreign, rangeError, read, readFields, typeError } from "./errors.js";
 import { BatchNorm } from "./layers/batch-norm.js";
 
 /** The weights of a dense or convolution layer. */
@@ -23,7 +24,10 @@ export function foldBatchNorm(
   weights: Weights,
 ): { weight: Float32Array; bias: Float32Array } {
   const who = "foldBatchNorm";
-  if (!read(who, "layer", () => layer instanceof BatchNorm)) throw typeError(who, "a BatchNorm", layer);
+  if (!read(who, "layer", () => layer instanceof BatchNorm)) {
+    if (brandOf(layer, LAYER) === undefined) throw typeError(who, "a BatchNorm", layer);
+    throw foreign(who, "a BatchNorm", "a layer", "import both from the same entry");
+  }
   const given = readFields(who, weights, { weight: undefined, bias: null });
   const { scale, shift } = layer.affine64(who);
   const out = layer.features;

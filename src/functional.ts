@@ -16,7 +16,10 @@ import {
   renewed,
   sizeOf,
 } from "./arrays.js";
-import { cut, readAxes } from "./axes.js";
+import { cut, readAxes } from "./engine/axes.js";
+import { type Context, passingContext } from "./engine/context.js";
+import { countOf, type Geometry, parametersOf, statisticsOf } from "./engine/geometry.js";
+import { DOUBLE, FIELD, type Field, STEP } from "./engine/pass.js";
 import {
   checkFinite,
   describe,
@@ -26,21 +29,6 @@ import {
   readShape,
   typeError,
 } from "./errors.js";
-import {
-  APPLY,
-  type Block,
-  backwardPass,
-  blockAt,
-  blockBytes,
-  countOf,
-  EXACTLY,
-  type Extras,
-  forwardPass,
-  type Geometry,
-  parametersOf,
-  REDUCE,
-  statisticsOf,
-} from "./passes.js";
 import { type Runtime, runtime } from "./runtime/runtime.js";
 import { Scratch } from "./runtime/scratch.js";
 
@@ -132,27 +120,33 @@ export function moments(x: Float32Array, shape: readonly number[], options: Axes
   const n = statisticsOf(g);
   if (values.size === 0) return { count, mean: new Float64Array(n), m2: new Float64Array(n) };
   return Scratch.with(held, (scratch) => {
-    const block = blockAt(scratch.take(blockBytes(g)), g);
     const address = place(held, scratch, values);
-    forwardPass(held, g, REDUCE | EXACTLY, address, 0, 0, block, none(count));
-    const { f64 } = held;
+    const context = contextOf(held, g, 0);
+    context.plan(STEP.REDUCE | STEP.EXACTLY, 0, 0);
+    const { pass, places } = context;
+    pass.set(FIELD.x, address);
+    pass.set(FIELD.y, 0);
+    pass.setDouble(DOUBLE.count, count);
+    held.kernels.forward(pass.address);
     return {
       count,
-      mean: f64.slice(block.mean / 8, block.mean / 8 + n),
-      m2: f64.slice(block.variance / 8, block.variance / 8 + n).map((variance) => variance * count),
+      mean: vectorAt(held, places!.mean, n),
+      m2: vectorAt(held, places!.variance, n).map((variance) => variance * count),
     };
   });
 }
 
-const none = (count: number): Extras => ({
-  gamma: false,
-  beta: false,
-  added: 0,
-  bits: 0,
-  segments: 0,
-  segmentCount: 0,
-  count,
-});
+/** A pass of this geometry on the runtime's own memory, with nothing beside x. */
+function contextOf(held: Runtime, g: Geometry, eps: number): Context {
+  const context = passingContext(held);
+  context.reserve(g, { x: 0, bits: false, running: false }, eps, 0, () => {});
+  context.useStatistics(false);
+  for (const field of [FIELD.gamma, FIELD.beta, FIELD.residual, FIELD.dresidual]) context.pass.set(field, 0);
+  return context;
+}
+
+const vectorAt = ({ f64 }: Runtime, address: number, n: number): Float64Array =>
+  f64.slice(address / 8, address / 8 + n);
 
 function readMoments(who: string, value: unknown, n?: number): Moments {
   const { count, mean, m2 } = readFields(who, value, { count: undefined, mean: undefined, m2: undefined });
@@ -191,11 +185,8 @@ export function mergeMoments(a: Moments, b: Moments): Moments {
 /** What the three finishing steps are given, read, and where they put it. */
 interface Pass {
   held: Runtime;
-  scratch: Scratch;
   geometry: Geometry;
-  block: Block;
-  extras: Extras;
-  eps: number;
+  context: Context;
   shape: number[];
 }
 
@@ -233,24 +224,23 @@ function finish<T>(
     readMinibatch(who, name, value, extents, held),
   );
   return Scratch.with(held, (scratch) => {
-    const block = blockAt(scratch.take(blockBytes(geometry)), geometry);
     const addresses = arrays.map((array) => place(held, scratch, array));
+    const context = contextOf(held, geometry, eps);
+    const { pass, places } = context;
     const { f32, f64 } = held;
-    const n = mean.length;
-    f64.set(mean, block.mean / 8);
-    f64.set(
-      m2.map((value) => value / count),
-      block.variance / 8,
-    );
-    f64.set(
-      m2.map((value) => 1 / Math.sqrt(value / count + eps)),
-      block.rstd / 8,
-    );
-    if (gamma) f32.set(gamma, block.gamma / 4);
-    if (beta) f32.set(beta, block.beta / 4);
-    const extras = { ...none(count), gamma: gamma !== null, beta: beta !== null };
-    if (n === 0) extras.count = 0;
-    return work({ held, scratch, geometry, block, extras, eps, shape: extents }, addresses);
+    const at = places!;
+    mean.forEach((value, i) => {
+      f64[at.mean / 8 + i] = value;
+      f64[at.variance / 8 + i] = m2[i]! / count;
+      f64[at.rstd / 8 + i] = 1 / Math.sqrt(m2[i]! / count + eps);
+    });
+    if (gamma) f32.set(gamma, at.gamma / 4);
+    if (beta) f32.set(beta, at.beta / 4);
+    if (!gamma && geometry.perElement) f32.fill(1, at.gamma / 4, at.gamma / 4 + parameters);
+    pass.set(FIELD.gamma, gamma || geometry.perElement ? at.gamma : 0);
+    pass.set(FIELD.beta, beta ? at.beta : 0);
+    pass.setDouble(DOUBLE.count, mean.length === 0 ? 0 : count);
+    return work({ held, geometry, context, shape: extents }, addresses);
   });
 }
 
@@ -265,19 +255,18 @@ export function normalize(
   statistics: Moments,
   options: NormalizeOptions,
 ): Float32Array {
-  return finish(
-    "normalize",
-    shape,
-    statistics,
-    options,
-    { x },
-    ({ held, geometry, block, extras, eps, ...p }, [at]) => {
-      const size = sizeOf(p.shape);
-      const address = at!;
-      if (size > 0) forwardPass(held, geometry, APPLY, address, address, eps, block, extras);
-      return held.f32.slice(address / 4, address / 4 + size);
-    },
-  );
+  return finish("normalize", shape, statistics, options, { x }, ({ held, context, ...p }, [at]) => {
+    const size = sizeOf(p.shape);
+    const address = at!;
+    const { pass } = context;
+    if (size > 0) {
+      context.plan(STEP.APPLY, 0, 0);
+      pass.set(FIELD.x, address);
+      pass.set(FIELD.y, address);
+      held.kernels.forward(pass.address);
+    }
+    return held.f32.slice(address / 4, address / 4 + size);
+  });
 }
 
 /**
@@ -293,19 +282,44 @@ export function backwardReduce(
   options: NormalizeOptions,
 ): Sums {
   return finish("backwardReduce", shape, statistics, options, { x, dy }, (pass, [at, dyAt]) => {
-    const { held, geometry, block, extras } = pass;
-    held.f64.fill(0, block.sum1 / 8, block.dgamma / 8);
-    if (sizeOf(pass.shape) > 0) backwardPass(held, geometry, REDUCE, at!, dyAt!, 0, block, extras);
-    else held.f64.fill(0, block.dgamma / 8, block.gamma / 8);
-    const { f64 } = held;
-    const copy = (address: number, n: number) => f64.slice(address / 8, address / 8 + n);
+    const { held, geometry, context } = pass;
+    const [groups, parameters] = [statisticsOf(geometry), parametersOf(geometry)];
+    if (sizeOf(pass.shape) === 0) {
+      const zeros = (n: number) => new Float64Array(n);
+      return {
+        dbeta: zeros(parameters),
+        dgamma: zeros(parameters),
+        sumDy: zeros(groups),
+        sumDyXhat: zeros(groups),
+      };
+    }
+    gradients(context, STEP.REDUCE, at!, dyAt!, 0);
+    const copy = (field: Field, n: number) => vectorAt(held, context.pass.get(field), n);
     return {
-      dbeta: copy(block.dbeta, parametersOf(geometry)),
-      dgamma: copy(block.dgamma, parametersOf(geometry)),
-      sumDy: copy(block.sum1, statisticsOf(geometry)),
-      sumDyXhat: copy(block.sum2, statisticsOf(geometry)),
+      dbeta: copy(FIELD.dbeta, parameters),
+      dgamma: copy(FIELD.dgamma, parameters),
+      sumDy: copy(FIELD.sum1, groups),
+      sumDyXhat: copy(FIELD.sum2, groups),
     };
   });
+}
+
+/** Runs a backward pass, or a half of one; sums to start from are written by `before`. */
+function gradients(
+  context: Context,
+  steps: number,
+  x: number,
+  dy: number,
+  dx: number,
+  before?: () => void,
+): void {
+  const { pass, held } = context;
+  context.plan(steps, 0, 0);
+  before?.();
+  pass.set(FIELD.x, x);
+  pass.set(FIELD.dy, dy);
+  pass.set(FIELD.dx, dx);
+  held.kernels.backward(pass.address);
 }
 
 /**
@@ -324,20 +338,21 @@ export function backwardApply(
   const who = "backwardApply";
   const { sumDy, sumDyXhat } = readFields(who, sums, { sumDy: undefined, sumDyXhat: undefined });
   return finish(who, shape, statistics, options, { x, dy }, (pass, [at, dyAt]) => {
-    const { held, geometry, block, extras } = pass;
+    const { held, geometry, context } = pass;
     const n = statisticsOf(geometry);
-    for (const [value, address] of [
-      [sumDy, block.sum1],
-      [sumDyXhat, block.sum2],
-    ] as const) {
+    for (const value of [sumDy, sumDyXhat]) {
       if (!isFloat64Array(value)) throw typeError(who, "sums of Float64Arrays", value);
       const own = copyOf64(value);
       if (own.length !== n)
         throw new RangeError(`${who}: expected sums of ${n} groups, got ${describe(value)}`);
-      held.f64.set(own, address / 8);
     }
     const size = sizeOf(pass.shape);
-    if (size > 0) backwardPass(held, geometry, APPLY, at!, dyAt!, dyAt!, block, extras);
+    if (size > 0) {
+      gradients(context, STEP.APPLY, at!, dyAt!, dyAt!, () => {
+        held.f64.set(sumDy as Float64Array, context.pass.get(FIELD.sum1) / 8);
+        held.f64.set(sumDyXhat as Float64Array, context.pass.get(FIELD.sum2) / 8);
+      });
+    }
     return held.f32.slice(dyAt! / 4, dyAt! / 4 + size);
   });
 }

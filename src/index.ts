@@ -1,14 +1,19 @@
 export type { GradientShares, IdentityGap } from "./analysis.js";
+export { noGrad } from "./engine/context.js";
+export type { Minibatch } from "./engine/operand.js";
+export type { Mask } from "./engine/segments.js";
 export { foldBatchNorm, type Weights } from "./fold.js";
 export { BatchNorm, type BatchNormOptions, type StatisticsSource } from "./layers/batch-norm.js";
-export type { Minibatch } from "./layers/call.js";
+export type { ForwardContext } from "./layers/context.js";
 export { GroupNorm, type GroupNormOptions } from "./layers/group-norm.js";
 export { InstanceNorm, type InstanceNormOptions } from "./layers/instance-norm.js";
-export type { Activation, CallOptions } from "./layers/layer.js";
+export { type Activation, Layer } from "./layers/layer.js";
 export { LayerNorm, type LayerNormOptions } from "./layers/layer-norm.js";
 export type { Layout } from "./layers/layout.js";
+export type { BackwardOptions, CallOptions, ForwardOptions } from "./layers/options.js";
 export type { Affine, Parameter } from "./layers/parameters.js";
 export { RMSNorm, type RMSNormOptions } from "./layers/rms-norm.js";
+export type { RunningVariance } from "./layers/running.js";
 export {
   AdamW,
   type AdamWOptions,
@@ -28,5 +33,5 @@ export {
   type Variant,
   type WasmSource,
 } from "./runtime/runtime.js";
-export type { StateDict } from "./state.js";
+export type { LoadResult, StateDict, StateEntry, StateSource } from "./state.js";
 export { type DType, type Numbers, Tensor, type TensorOptions, tensor, tidy } from "./tensor.js";

@@ -180,7 +180,7 @@ describe.each(variants)("backward, %s", (variant) => {
       const dx = layer.backward(dy);
       const once = layer.parameters().map(({ grad }) => grad.slice());
       layer.forward(x, [...subject.shape]);
-      layer.backward(dy);
+      layer.backward(dy, { retain: true });
       layer.parameters().forEach(({ grad }, k) => {
         expect(grad, label(subject)).toEqual(once[k]!.map((value) => 2 * value));
       });
@@ -201,7 +201,7 @@ describe.each(variants)("backward, %s", (variant) => {
     const dy = normals(6 * channels, 23);
     const layer = new library.BatchNorm(channels);
     layer.forward(x, [6, channels]);
-    layer.backward(dy);
+    layer.backward(dy, { retain: true });
     const [dgamma, dbeta] = layer.parameters().map(({ grad }) => grad);
     const shared = new Float32Array(channels);
     for (const parameter of layer.parameters()) parameter.grad = shared;

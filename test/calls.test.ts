@@ -36,7 +36,8 @@ const NAMES = [
 ];
 const OURS = new RegExp(`^(${NAMES.join("|")})\\b.*: .+`, "s");
 /** What the interface answers with a plain Error: the calls come in the wrong order. */
-const OUT_OF_ORDER = /expected (a (training )?forward before it|x, but)/;
+const OUT_OF_ORDER =
+  /expected (a (training )?forward (before it|for each backward)|the training forward's|x, but)/;
 
 const CAN_FAIL = [
   "forward",

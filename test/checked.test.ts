@@ -1,6 +1,7 @@
 /** That the checked build (npm run test:checked) catches what it is there for. */
 import { beforeAll, describe, expect, test } from "vitest";
-import { blockAt, blockBytes, forwardPass, REDUCE } from "../src/passes.js";
+import { passingContext } from "../src/engine/context.js";
+import { FIELD, STEP } from "../src/engine/pass.js";
 import { load } from "./cases.js";
 import { checked } from "./checked/instrument.js";
 import { begin, check, give, take } from "./checked/shadow.js";
@@ -102,9 +103,14 @@ if (process.env.CHECKED) {
       perElement: true,
       rms: true,
     });
-    const block = blockAt(held.alloc(blockBytes(geometry(6))), geometry(6));
-    const none = { gamma: false, beta: false, added: 0, bits: 0, segments: 0, segmentCount: 0, count: 0 };
-    const meanSquare = (length: number) => forwardPass(held, geometry(length), REDUCE, x, 0, 0, block, none);
+    const context = passingContext(held);
+    const meanSquare = (length: number) => {
+      context.reserve(geometry(length), { x: 0, bits: false, running: false }, 0, 0, () => {});
+      context.useStatistics(false);
+      context.plan(STEP.REDUCE, 0, 0);
+      context.pass.set(FIELD.x, x);
+      held.kernels.forward(context.pass.address);
+    };
     expect(() => meanSquare(5)).not.toThrow();
     expect(() => meanSquare(6)).toThrow(`4 bytes at ${x + 20}`);
   });

@@ -203,8 +203,8 @@ describe.each(variants)("epilogues, %s", (variant) => {
     const layer = new library.BatchNorm(1, { momentum: 1 });
     const mask = Uint8Array.of(1, 0, 1, 0);
     layer.forward(Float32Array.of(1, 100, 3, 1000), { shape: [4, 1], mask });
-    expect(layer.runningMean).toEqual(Float32Array.of(2));
-    expect(layer.runningVar).toEqual(Float32Array.of(2));
+    expect(layer.runningMean).toEqual(Float64Array.of(2));
+    expect(layer.runningVar).toEqual(Float64Array.of(2));
     expect(layer.batchVar).toEqual(Float32Array.of(1));
   });
 

@@ -125,9 +125,9 @@ describe("in place", () => {
       const layer = build(library, subject);
       const dy = gradientFor(geometry);
       layer.forward(fill(plain, geometry), shape);
-      const dx = layer.backward(dy);
+      const dx = layer.backward(dy, { retain: true });
       const tensor = library.tensor(shape, dy);
-      layer.backwardInto(tensor, tensor);
+      layer.backwardInto(tensor, tensor, { retain: true });
       expect(tensor.toArray(), label(subject)).toEqual(dx);
       layer.backwardInto(dy, dy);
       expect(dy, label(subject)).toEqual(dx);

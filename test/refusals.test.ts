@@ -323,7 +323,6 @@ describe("forward", () => {
       new Uint8Array(5),
       new Uint8Array(24),
       [true],
-      new Float32Array(6),
       "111111",
       6,
       {},
@@ -333,11 +332,7 @@ describe("forward", () => {
       expectRefusedUnchanged("BatchNorm", layer, () => layer.forward(x, { mask } as Any), /mask/);
     }
     // fewer than two rows that count
-    for (const mask of [
-      new Uint8Array(6),
-      Uint8Array.of(0, 0, 1, 0, 0, 0),
-      [false, false, true, false, false, false],
-    ]) {
+    for (const mask of [Uint8Array.of(0, 0, 1, 0, 0, 0), [false, false, true, false, false, false]]) {
       expectRefusedUnchanged("BatchNorm", layer, () => layer.forward(x, { mask }), /2/);
     }
   });
@@ -525,7 +520,6 @@ describe("state dict", () => {
   const bad: Array<[string, (dict: Any) => void, RegExp]> = [
     ["a missing running_var", (dict) => delete dict.running_var, /running_var/],
     ["a missing weight", (dict) => delete dict.weight, /weight/],
-    ["a missing counter", (dict) => delete dict.num_batches_tracked, /num_batches_tracked/],
     ["an extra key", (dict) => (dict.momentum = 0.1), /momentum/],
     ["a short bias", (dict) => (dict.bias = new Float32Array(3)), /bias/],
     ["a long running_mean", (dict) => (dict.running_mean = new Float32Array(5)), /running_mean/],
@@ -537,7 +531,7 @@ describe("state dict", () => {
       /running_mean/,
     ],
     ["a negative variance", (dict) => (dict.running_var = Float32Array.of(1, 1, -1, 1)), /running_var/],
-    ["a Float64Array", (dict) => (dict.weight = new Float64Array(4)), /weight/],
+    ["a DataView", (dict) => (dict.weight = new DataView(new ArrayBuffer(4))), /weight/],
     ["an Array of other things", (dict) => (dict.weight = [1, 1, "1", 1]), /weight/],
     ["a string", (dict) => (dict.bias = "0000"), /bias/],
     ["a wrong counter", (dict) => (dict.num_batches_tracked = Float32Array.of(-1)), /num_batches_tracked/],

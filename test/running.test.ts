@@ -27,7 +27,7 @@ describe.each(variants)("running statistics, %s", (variant) => {
     { mean, variance }: Statistics,
     at: string,
   ): void {
-    const near = (got: Float32Array, wanted: Float64Array, batch: Float64Array, what: string) => {
+    const near = (got: Float64Array, wanted: Float64Array, batch: Float64Array, what: string) => {
       const scale = (c: number) =>
         Math.max(Math.abs(wanted[c]!), Math.abs(batch[c]!), Math.sqrt(variance[c]!));
       expectHolds(compare(got, wanted, { what, limit: 2, scale }), at);
@@ -64,14 +64,14 @@ describe.each(variants)("running statistics, %s", (variant) => {
     },
   );
 
-  test("many channels, which a kernel takes in, get what few do, to the bit", () => {
+  test("many channels get what few do, to the bit", () => {
     const few = 64;
     const many = 131;
     const [narrow, wide] = [few, many].map((channels) => new library.BatchNorm(channels, { momentum: 0.3 }));
     for (let step = 0; step < 5; step++) {
       const x = normals(4 * few, step, 2, step);
       x[3] = Number.NaN;
-      x[5] = 3e38;
+      x[5] = Infinity;
       x[few + 7] = -Infinity;
       const tiled = Float32Array.from(
         { length: 4 * many },
@@ -81,7 +81,7 @@ describe.each(variants)("running statistics, %s", (variant) => {
       wide!.forward(tiled, [4, many]);
     }
     for (const name of ["runningMean", "runningVar"] as const) {
-      const want = Float32Array.from({ length: many }, (_, c) => narrow![name][c % few]!);
+      const want = Float64Array.from({ length: many }, (_, c) => narrow![name][c % few]!);
       expect(wide![name]).toEqual(want);
     }
     expect(narrow!.skippedUpdates).toBe(5 * 3);
@@ -92,8 +92,8 @@ describe.each(variants)("running statistics, %s", (variant) => {
 
   test("start at 0 and 1, and no batch", () => {
     const layer = new library.BatchNorm(3);
-    expect(layer.runningMean).toEqual(Float32Array.of(0, 0, 0));
-    expect(layer.runningVar).toEqual(Float32Array.of(1, 1, 1));
+    expect(layer.runningMean).toEqual(Float64Array.of(0, 0, 0));
+    expect(layer.runningVar).toEqual(Float64Array.of(1, 1, 1));
     expect(Number(layer.batchesTracked)).toBe(0);
     expect(layer.skippedUpdates).toBe(0);
   });
@@ -130,19 +130,24 @@ describe.each(variants)("running statistics, %s", (variant) => {
     layer.eval();
     expect(layer.training).toBe(false);
     expect(layer.forward(Float32Array.of(3, 6), [1, 2])).toEqual(Float32Array.of(1, 1));
-    expect(layer.runningMean).toEqual(Float32Array.of(1, 2));
-    expect(layer.runningVar).toEqual(Float32Array.of(4, 16));
+    expect(layer.runningMean).toEqual(Float64Array.of(1, 2));
+    expect(layer.runningVar).toEqual(Float64Array.of(4, 16));
     expect(Number(layer.batchesTracked)).toBe(0);
     layer.train();
     expect(layer.training).toBe(true);
   });
 
-  test("without them, evaluation is an error and training still works", () => {
+  test("without them, evaluation uses the minibatch's own", () => {
     const layer = new library.BatchNorm(2, { trackRunningStats: false });
-    expect(layer.forward(normals(8, 1), [4, 2])).toHaveLength(8);
+    const x = normals(8, 1);
+    const y = layer.forward(x, [4, 2]);
+    const batch = [layer.batchMean, layer.batchVar];
     layer.eval();
-    expect(() => layer.forward(normals(8, 1), [4, 2])).toThrow(TypeError);
-    expect(() => layer.forward(normals(8, 1), [4, 2])).toThrow(naming("BatchNorm", "running"));
+    expect(layer.forward(x, [4, 2])).toEqual(y);
+    // A single value a channel is an error in training alone.
+    expect(layer.forward(Float32Array.of(3, 4), [1, 2])).toEqual(new Float32Array(2));
+    expect([layer.batchMean, layer.batchVar]).toEqual(batch);
+    expect(() => layer.identityGap("running")).toThrow(naming("BatchNorm", "running"));
   });
 
   test.each(layouts)(
@@ -174,12 +179,60 @@ describe.each(variants)("running statistics, %s", (variant) => {
     },
   );
 
-  test("a variance too large for float32 is not kept either", () => {
+  test("a variance too large for float32 is kept in float64", () => {
     const layer = new library.BatchNorm(1);
-    layer.forward(normals(16, 1, 1e30), [16, 1]);
-    expect(layer.runningMean).toEqual(Float32Array.of(0));
-    expect(layer.runningVar).toEqual(Float32Array.of(1));
-    expect(layer.skippedUpdates).toBe(1);
+    const x = normals(16, 1, 1e30);
+    layer.forward(x, [16, 1]);
+    const { variance } = reference.statistics(x, reference.describe({ family: "batch", shape: [16, 1] }), {
+      eps: 0,
+    });
+    expect(layer.runningVar[0]! / (0.9 + (0.1 * variance[0]! * 16) / 15)).toBeCloseTo(1, 6);
+    expect(layer.skippedUpdates).toBe(0);
+  });
+
+  test("a million steps of a small momentum follow the float64 recurrence", () => {
+    const layer = new library.BatchNorm(1, { momentum: 0.001, eps: 0 });
+    const batches = Array.from({ length: 100 }, (_, seed) => normals(4, seed, 0.01, 1000));
+    let mean = 0;
+    let variance = 1;
+    for (let step = 0; step < 1e6; step++) {
+      layer.forward(batches[step % 100]!, { shape: [4, 1], save: false });
+      mean = 0.999 * mean + 0.001 * layer.mean![0]!;
+      variance = 0.999 * variance + (0.001 * (4 / 3)) / layer.rstd![0]! ** 2;
+    }
+    expect(Math.abs(layer.runningMean[0]! / mean - 1)).toBeLessThan(1e-12);
+    expect(Math.abs(layer.runningVar[0]! / variance - 1)).toBeLessThan(1e-12);
+  });
+
+  test("a plain average is over the minibatches that entered it, channel by channel", () => {
+    const layer = new library.BatchNorm(1, { momentum: null });
+    layer.forward(Float32Array.of(Number.NaN, 1, 2, 3), [4, 1]);
+    for (let i = 0; i < 9; i++) layer.forward(Float32Array.of(10, 12, 14, 16), [4, 1]);
+    expect(layer.runningMean[0]).toBe(13);
+    expect(layer.runningVar[0]).toBeCloseTo(20 / 3, 12);
+    expect(layer.batchesTracked).toBe(10);
+  });
+
+  test("momentum may be set, statistics reset, and a forward may leave them alone", () => {
+    const layer = new library.BatchNorm(1);
+    const x = Float32Array.of(1, 3);
+    layer.momentum = 1;
+    layer.forward(x);
+    expect([layer.runningMean[0], layer.runningVar[0]]).toEqual([2, 2]);
+    layer.forward(Float32Array.of(10, 30), { updateRunning: false });
+    expect([layer.runningMean[0], layer.batchMean![0], layer.batchesTracked]).toEqual([2, 20, 1]);
+    layer.resetRunningStats();
+    expect([layer.runningMean[0], layer.runningVar[0], layer.batchesTracked]).toEqual([0, 1, 0]);
+    expect(() => (layer.momentum = 2)).toThrow(naming("BatchNorm", "momentum"));
+    layer.runningMean = [5];
+    expect(layer.runningMean).toEqual(Float64Array.of(5));
+    expect(() => (layer.runningMean = [1, 2])).toThrow(RangeError);
+  });
+
+  test("biased, as Keras and ONNX, or unbiased, as PyTorch", () => {
+    const layer = new library.BatchNorm(1, { momentum: 1, runningVariance: "biased" });
+    layer.forward(Float32Array.of(1, 3));
+    expect(layer.runningVar[0]).toBe(1);
   });
 
   test.each(layouts)(

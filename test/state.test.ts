@@ -15,7 +15,7 @@ describe("state dict", () => {
       ["weight", "bias", "running_mean", "running_var", "num_batches_tracked"].sort(),
     );
     for (const [name, value] of Object.entries(state)) {
-      expect(value, name).toBeInstanceOf(Float32Array);
+      expect(value, name).toBeInstanceOf(name.includes("_") ? Float64Array : Float32Array);
       expect(value, name).toHaveLength(name === "num_batches_tracked" ? 1 : 4);
     }
   });

@@ -1,13 +1,12 @@
 import { type GradientShares, gradientShares, type IdentityGap, identity, identityGap } from "../analysis.js";
-import { checkVector, copyInto } from "../arrays.js";
-import { checkBoolean, checkFinite, checkInteger, checkWord, fix, readOptions } from "../errors.js";
+import { copyInto } from "../arrays.js";
+import type { Minibatch } from "../engine/operand.js";
+import { checkBoolean, checkInteger, checkWord, fix, rangeError, readOptions } from "../errors.js";
 import { gradientSums } from "./backward.js";
-import type { Minibatch } from "./call.js";
 import { type Activation, coreOf, Layer, useOf } from "./layer.js";
 import { channelAxis, type Layout, matrixOf, readLayout } from "./layout.js";
-import type { Mask } from "./mask.js";
 import type { Affine } from "./parameters.js";
-import { Running } from "./running.js";
+import { Running, type RunningVariance, readMomentum } from "./running.js";
 
 /** The options of `new BatchNorm`. */
 export interface BatchNormOptions {
@@ -19,6 +18,8 @@ export interface BatchNormOptions {
   affine?: Affine;
   /** Whether running statistics are kept for evaluation; default true. */
   trackRunningStats?: boolean;
+  /** Which variance of a minibatch running statistics take in; default "unbiased", as PyTorch; Keras, TensorFlow and ONNX take the biased. */
+  runningVariance?: RunningVariance;
   /** Default "channels-last". */
   layout?: Layout;
   /** What comes last, after the residual; default "none". */
@@ -34,15 +35,15 @@ export type StatisticsSource = "batch" | "running";
  * estimates in evaluation. Running statistics follow PyTorch: `new = (1 - momentum) * old + momentum * batch`, the
  * variance unbiased.
  */
-export class BatchNorm extends Layer<{ residual?: Minibatch; mask?: Mask }> {
+export class BatchNorm extends Layer {
   /** How many channels a minibatch has. */
   declare readonly features: number;
   /** Where in a minibatch they lie. */
   declare readonly layout: Layout;
-  /** The weight of the new minibatch in the running statistics; null for their plain average. */
-  declare readonly momentum: number | null;
   /** Whether running statistics are kept. */
   declare readonly trackRunningStats: boolean;
+  /** Which variance of a minibatch running statistics take in. */
+  declare readonly runningVariance: RunningVariance;
   readonly #running: Running;
 
   /** @throws TypeError, RangeError for a wrong option */
@@ -54,24 +55,39 @@ export class BatchNorm extends Layer<{ residual?: Minibatch; mask?: Mask }> {
       momentum: 0.1,
       affine: true,
       trackRunningStats: true,
+      runningVariance: "unbiased",
       layout: "channels-last",
       activation: "none",
     });
     const layout = readLayout(who, o.layout);
-    const momentum = o.momentum === null ? null : checkFinite(who, "momentum", o.momentum, 0, 1);
+    const momentum = readMomentum(who, o.momentum);
     const trackRunningStats = checkBoolean(who, "trackRunningStats", o.trackRunningStats);
-    const running = new Running(features, momentum, trackRunningStats);
+    const runningVariance = checkWord(who, "runningVariance", o.runningVariance, "unbiased", "biased");
+    const running = new Running(features, momentum, runningVariance);
     super(who, features, o, {
       least: 2,
-      running,
+      masked: true,
+      running: trackRunningStats ? running : undefined,
       cut: (who, shape) => {
         const { outer, inner } = channelAxis(who, shape, features, layout);
         return { outer: 1, rows: outer, groups: features, width: 1, length: inner, perElement: false };
       },
-      shapeOf: (who, size) => matrixOf(who, size, features),
+      shapeOf: (who, size) => {
+        if (layout === "channels-first") throw rangeError(who, "a shape: a length does not say it", size);
+        return matrixOf(who, size, features);
+      },
     });
-    fix(this, { features, layout, momentum, trackRunningStats });
+    fix(this, { features, layout, trackRunningStats, runningVariance });
     this.#running = running;
+  }
+
+  /** The weight of the new minibatch in the running statistics; null for their plain average. May be set. @throws TypeError, RangeError */
+  get momentum(): number | null {
+    return this.#running.momentum;
+  }
+
+  set momentum(value: number | null) {
+    this.#running.momentum = readMomentum(useOf(this, "momentum"), value);
   }
 
   /** Training minibatches seen; may be set. @throws TypeError, RangeError unless it is a whole number */
@@ -80,10 +96,10 @@ export class BatchNorm extends Layer<{ residual?: Minibatch; mask?: Mask }> {
   }
 
   set batchesTracked(value: number) {
-    this.#running.batches = checkInteger(this.who, "batchesTracked", value);
+    this.#running.setCount(this.who, value);
   }
 
-  /** How often a channel kept its running statistics because its minibatch's were not finite; may be set. */
+  /** How often a channel kept its running statistics because its minibatch's were not finite, or a mask left none; may be set. */
   get skippedUpdates(): number {
     return this.#running.skipped;
   }
@@ -92,47 +108,44 @@ export class BatchNorm extends Layer<{ residual?: Minibatch; mask?: Mask }> {
     this.#running.skipped = checkInteger(this.who, "skippedUpdates", value);
   }
 
-  /** Running mean, a value a channel; may be replaced. */
-  get runningMean(): Float32Array {
+  /** Running mean, float64, a value a channel, live; may be replaced by any array of numbers, which is copied. */
+  get runningMean(): Float64Array {
     useOf(this, "runningMean");
     return this.#running.mean;
   }
 
-  set runningMean(value: Float32Array) {
-    useOf(this, "runningMean");
-    this.#running.mean = checkVector(this.who, "runningMean", value, this.features);
+  set runningMean(value: ArrayLike<number>) {
+    this.#running.setMean(useOf(this, "runningMean"), value);
   }
 
-  /** Running variance (unbiased), a value a channel; may be replaced. */
-  get runningVar(): Float32Array {
+  /** Running variance, as `runningMean`. */
+  get runningVar(): Float64Array {
     useOf(this, "runningVar");
     return this.#running.variance;
   }
 
-  set runningVar(value: Float32Array) {
-    useOf(this, "runningVar");
-    this.#running.variance = checkVector(this.who, "runningVar", value, this.features);
+  set runningVar(value: ArrayLike<number>) {
+    this.#running.setVariance(useOf(this, "runningVar"), value);
+  }
+
+  /** Sets running mean, variance and count to what they were at first: 0, 1 and 0. */
+  resetRunningStats(): void {
+    useOf(this, "resetRunningStats");
+    this.#running.reset();
   }
 
   /** The mean of the last training minibatch, a value a channel; null before one. */
   get batchMean(): Float32Array | null {
-    const batch = this.#batch(useOf(this, "batchMean"));
+    useOf(this, "batchMean");
+    const batch = coreOf(this).statistics("lastBatch");
     return batch && Float32Array.from(batch.mean);
   }
 
   /** The variance (biased) of the last training minibatch, a value a channel; null before one. */
   get batchVar(): Float32Array | null {
-    const batch = this.#batch(useOf(this, "batchVar"));
+    useOf(this, "batchVar");
+    const batch = coreOf(this).statistics("lastBatch");
     return batch && Float32Array.from(batch.variance);
-  }
-
-  #batch(who: string): { mean: Float64Array; variance: Float64Array } | null {
-    const core = coreOf(this);
-    if (!core.places || !this.#running.seen) return null;
-    const { mean, variance } = core.places.block;
-    const { f64 } = core.use(who);
-    const copy = (address: number) => f64.slice(address / 8, address / 8 + this.features);
-    return { mean: copy(mean), variance: copy(variance) };
   }
 
   /**
@@ -193,8 +206,12 @@ export class BatchNorm extends Layer<{ residual?: Minibatch; mask?: Mask }> {
   }
 
   #statistics(who: string, from: unknown): { mean: ArrayLike<number>; variance: ArrayLike<number> } {
-    if (checkWord(who, "statistics", from, "batch", "running") === "running") return this.#running.copy(who);
-    const batch = this.#batch(who);
+    if (checkWord(who, "statistics", from, "batch", "running") === "running") {
+      if (!this.trackRunningStats)
+        throw new TypeError(`${who}: expected running statistics, got trackRunningStats: false`);
+      return this.#running.copy(who);
+    }
+    const batch = coreOf(this).statistics("lastBatch");
     if (!batch) throw new Error(`${who}: expected a training forward before it`);
     return batch;
   }

@@ -1,12 +1,10 @@
 import { isSame } from "../arrays.js";
+import { Context, type Saved } from "../engine/context.js";
+import type { Geometry } from "../engine/geometry.js";
+import type { Minibatch } from "../engine/operand.js";
 import { disposed } from "../errors.js";
-import { type Block, bitBytes, blockAt, blockBytes, type Extras, type Geometry } from "../passes.js";
-import { Arena } from "../runtime/arena.js";
 import { type Runtime, runtime } from "../runtime/runtime.js";
-import type { Core } from "../tensor.js";
-import type { Operand } from "./call.js";
-import type { Segments } from "./mask.js";
-import { Parameters, type Vectors } from "./parameters.js";
+import { Parameters } from "./parameters.js";
 import type { Running } from "./running.js";
 
 /** What makes a layer one of its family: how it cuts a minibatch into groups, and which statistics it keeps, if any. */
@@ -17,74 +15,54 @@ export interface Family {
   shapeOf(who: string, size: number): number[];
   /** Values that a statistic needs in training. */
   least: number;
-  /** Of batch norm alone, which also takes a mask and a residual. */
-  running?: Running;
+  /** Whether a mask and a residual are taken. */
+  masked: boolean;
+  /** Statistics that are kept from minibatch to minibatch. */
+  running?: Running | undefined;
 }
 
-/** What the last forward leaves for backward. */
-export interface Saved {
-  places: Places;
-  shape: readonly number[];
-  size: number;
-  /** The caller's Tensor; undefined where the layer has a copy. */
-  x: Core | undefined;
-  /** What keeps that Tensor from being collected: the caller may have dropped it. */
-  owner: unknown;
-  overwritten: boolean;
-  frozen: boolean;
-  count: number;
-  added: boolean;
-  segments: Segments | undefined;
+/** What the last forward computed, copied out of a context that others use. */
+export interface Statistics {
+  mean: Float64Array;
+  rstd: Float64Array;
+  variance: Float64Array;
 }
 
-/** The layer's memory for minibatches of one geometry: addresses. */
-export interface Places {
-  geometry: Geometry;
-  block: Block;
-  /** The block with the running statistics in place of the minibatch's. */
-  frozen: Block;
-  /** The copy of an array; 0 as long as there was none. */
-  x: number;
-  bits: number;
-}
-
-/** What the kernels are given beside a minibatch, whose segments are at `pairs`. */
-export const extrasOf = (
-  { segments, places, count }: Saved,
-  pairs: number,
-  vectors: Vectors | undefined,
-  added: number,
-): Extras => ({
-  gamma: !!vectors?.gamma,
-  beta: !!vectors?.beta,
-  added,
-  bits: places.bits,
-  segments: pairs,
-  segmentCount: segments ? segments.pairs.length / 2 : 0,
-  count,
-});
+/** Where the last forward's statistics are: in a context until its next forward, or copied. */
+type Last = { context: Context; running: boolean; groups: number } | { copy: Statistics } | undefined;
 
 /** What a layer is inside, out of reach of whoever holds it. One class for all families keeps the calls fast. */
 export class LayerCore {
   readonly who: string;
   readonly channels: number;
   readonly eps: number;
-  readonly relu: boolean;
+  /** As the kernels number it. */
+  readonly activation: number;
   readonly family: Family;
   readonly learned: Parameters;
   training = true;
-  saved: Saved | undefined;
-  places: Places | undefined;
+  residualGrad: Minibatch | null = null;
+  /** Where the statistics of the last forward and of the last training forward are. */
+  last: Last;
+  lastBatch: Last;
   #disposed = false;
   #runtime: Runtime | undefined;
-  #arena: Arena<"block" | "kept" | "x" | "bits"> | undefined;
+  #own: Context | undefined;
+  #contexts: WeakRef<Context>[] = [];
   #cut: { shape: readonly number[]; geometry: Geometry } | undefined;
 
-  constructor(who: string, channels: number, eps: number, affine: unknown, relu: boolean, family: Family) {
+  constructor(
+    who: string,
+    channels: number,
+    eps: number,
+    affine: unknown,
+    activation: number,
+    family: Family,
+  ) {
     this.who = who;
     this.channels = channels;
     this.eps = eps;
-    this.relu = relu;
+    this.activation = activation;
     this.family = family;
     this.learned = new Parameters(who, channels, affine);
   }
@@ -97,15 +75,28 @@ export class LayerCore {
   /** What the layer runs in, from its first use on. @throws TypeError once disposed */
   use(who: string): Runtime {
     this.checkAlive(who);
-    this.#runtime ??= runtime();
-    this.#arena ??= new Arena(this.#runtime, this);
-    return this.#runtime;
+    return (this.#runtime ??= runtime());
   }
 
-  /** The last forward, of a layer in use. @throws Error without one */
-  last(who: string): Saved {
-    if (!this.saved) throw new Error(`${who}: expected a forward before it`);
-    return this.saved;
+  /** The context of calls that name none. */
+  get own(): Context {
+    return (this.#own ??= new Context(this.#runtime!));
+  }
+
+  /** Another context, released with the layer. */
+  newContext(who: string): Context {
+    const context = new Context(this.use(who));
+    // What was dropped without having been disposed is collected; only its reference is left.
+    this.#contexts = this.#contexts.filter((ref) => ref.deref());
+    this.#contexts.push(new WeakRef(context));
+    return context;
+  }
+
+  /** The forward that a backward on `context` would use. @throws Error without one */
+  saved(who: string, context: Context | undefined): Saved {
+    const { saved } = context ?? this.#own ?? { saved: undefined };
+    if (!saved) throw new Error(`${who}: expected a forward before it`);
+    return saved;
   }
 
   /** The last call's shape, if `shape` is the same. */
@@ -117,59 +108,75 @@ export class LayerCore {
   /** The geometry of a shape; the last one often serves again. */
   cut(who: string, shape: readonly number[]): Geometry {
     const cut = this.#cut;
-    return cut?.shape === shape ? cut.geometry : this.#recut(who, shape);
-  }
-
-  #recut(who: string, shape: readonly number[]): Geometry {
+    if (cut?.shape === shape) return cut.geometry;
     if (!this.known(shape)) this.#cut = { shape, geometry: this.family.cut(who, shape) };
     return this.#cut!.geometry;
   }
 
   /** Whether the next forward uses statistics that the layer keeps. @throws TypeError, RangeError if they are unfit */
-  frozen(who: string): boolean {
-    return this.family.running?.serves(who, this.training) ?? false;
+  frozen(): boolean {
+    return !this.training && this.family.running !== undefined;
   }
 
-  /** Whether the last call's places serve again. */
-  fits(geometry: Geometry, from: Operand): boolean {
-    const { places } = this;
-    return places?.geometry === geometry && (places.x > 0 || !from.array);
+  /** The statistics of the last forward (`last`) or of the last training forward (`lastBatch`). */
+  statistics(which: "last" | "lastBatch"): Statistics | null {
+    const last = this[which];
+    if (!last) return null;
+    if ("copy" in last) return last.copy;
+    return copyStatistics(last.context, last.running, last.groups);
   }
 
-  /**
-   * Where the layer's own memory lies, made large enough. What the layer was `before` found to keep is judged anew if
-   * memory grew since. @throws RangeError
-   */
-  reserve(who: string, held: Runtime, geometry: Geometry, from: Operand, before: Float32Array): Places {
-    const { running } = this.family;
-    const arena = this.#arena!;
-    const sizes = {
-      block: blockBytes(geometry),
-      kept: running ? running.bytes : 0,
-      x: from.array ? 4 * from.size : 0,
-      bits: this.relu ? bitBytes(geometry) : 0,
-    };
-    arena.reserve(sizes, () => {
-      if (held.f32 !== before) this.#check(who);
-    });
-    const { slots } = arena;
-    const block = blockAt(slots.block.address, geometry);
-    const frozen = running ? running.blockAt(slots.kept.address, block) : block;
-    const x = from.array ? slots.x.address : 0;
-    this.places = { geometry, block, frozen, x, bits: this.relu ? slots.bits.address : 0 };
-    return this.places;
+  /** Notes where a forward left its statistics; copies them where the context is not kept. */
+  note(context: Context, running: boolean, groups: number, batch: boolean, keep: boolean): void {
+    const { last } = this;
+    if (
+      keep &&
+      last &&
+      "context" in last &&
+      last.context === context &&
+      last.running === running &&
+      last.groups === groups
+    ) {
+      if (batch && this.lastBatch !== last) this.lastBatch = last;
+      return;
+    }
+    const now: Last = keep
+      ? { context, running, groups }
+      : { copy: copyStatistics(context, running, groups) };
+    this.last = now;
+    if (batch) this.lastBatch = now;
   }
 
-  /** Whether all that the layer keeps is still there: growth has detached what is a Tensor's view. */
-  #check(who: string): void {
-    this.learned.check(who);
-    this.frozen(who);
+  /** Before an evaluation overwrites the last training minibatch's statistics, they are copied. */
+  forgetBatch(context: Context): void {
+    const { lastBatch } = this;
+    if (lastBatch && "context" in lastBatch && lastBatch.context === context)
+      this.lastBatch = { copy: copyStatistics(context, lastBatch.running, lastBatch.groups) };
+  }
+
+  /** Takes what is known of a context's statistics out of it, before it is released or its memory moves. */
+  forget(context: Context): void {
+    for (const which of ["last", "lastBatch"] as const) {
+      const last = this[which];
+      if (last && "context" in last && last.context === context) {
+        this[which] = { copy: copyStatistics(last.context, last.running, last.groups) };
+      }
+    }
   }
 
   dispose(): void {
     this.#disposed = true;
-    this.saved = this.places = undefined;
-    this.#arena?.release();
-    this.#arena = undefined;
+    this.last = this.lastBatch = undefined;
+    this.#own?.release();
+    for (const ref of this.#contexts) ref.deref()?.release();
+    this.#own = undefined;
+    this.#contexts = [];
   }
+}
+
+function copyStatistics(context: Context, running: boolean, groups: number): Statistics {
+  const { places, held } = context;
+  const by = running ? places!.running - places!.mean : 0;
+  const copy = (address: number) => held.f64.slice((address + by) / 8, (address + by) / 8 + groups);
+  return { mean: copy(places!.mean), variance: copy(places!.variance), rstd: copy(places!.rstd) };
 }

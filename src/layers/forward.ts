@@ -1,7 +1,6 @@
-import { checkLength, copyInto, isArray } from "../arrays.js";
-import { rangeError, readOptions, readShape, typeError } from "../errors.js";
-import { APPLY, countOf, forwardPass, REDUCE } from "../passes.js";
-import { Scratch } from "../runtime/scratch.js";
+import { checkLength, copyInto } from "../arrays.js";
+import { type Context, passingContext, type Saved } from "../engine/context.js";
+import { countOf, type Geometry, statisticsOf } from "../engine/geometry.js";
 import {
   copyIn,
   copyOut,
@@ -9,74 +8,70 @@ import {
   type Minibatch,
   NEW,
   newLike,
+  type Operand,
   place,
   readOperand,
   readSized,
-} from "./call.js";
-import { extrasOf, type LayerCore, type Saved } from "./core.js";
-import { type Flags, placeSegments, readFlags, segmentsOf } from "./mask.js";
+} from "../engine/operand.js";
+import { DOUBLE, FIELD, STEP } from "../engine/pass.js";
+import { placeSegments, type Segments, segmentsOf } from "../engine/segments.js";
+import { rangeError, typeError } from "../errors.js";
+import { Scratch } from "../runtime/scratch.js";
+import type { LayerCore } from "./core.js";
+import { type Call, readCall } from "./options.js";
+import type { Vectors } from "./parameters.js";
 
-/** What a forward is given beside its minibatch. */
-interface Call {
-  shape?: readonly number[] | undefined;
-  residual?: unknown;
-  flags?: Flags | undefined;
+/** A forward's arguments, read and found fit. */
+interface Prepared {
+  call: Call;
+  vectors: Vectors;
+  from: Operand;
+  shape: readonly number[];
+  geometry: Geometry;
+  into: Operand | undefined;
+  residual: Operand | undefined;
+  segments: Segments | undefined;
+  count: number;
+  /** The statistics are running ones. */
+  frozen: boolean;
 }
 
-function readCall(core: LayerCore, who: string, options: unknown, x: unknown): Call {
-  // A shape seen before needs no second look: its copy serves.
-  const known = core.known(options);
-  if (known) return { shape: known };
-  if (isArray(options)) return { shape: readShape(who, options) };
-  const { shape, residual, mask } = readOptions(who, options, {
-    shape: undefined,
-    residual: undefined,
-    mask: undefined,
-  });
-  const refuse = (what: string, got: unknown) => {
-    if (got !== undefined && !core.family.running)
-      throw typeError(who, `no ${what}: only BatchNorm takes one`, got);
-  };
-  refuse("residual", residual);
-  refuse("mask", mask);
-  return {
-    shape: shape === undefined ? undefined : readShape(who, shape),
-    residual,
-    flags: mask === undefined ? undefined : readFlags(who, mask, readOperand(who, "x", x).size),
-  };
-}
-
-/** Normalizes x into `out`, or into a new minibatch for NEW. */
-export function forward(core: LayerCore, who: string, x: unknown, out: unknown, options: unknown): Minibatch {
-  // What may run code of the caller's comes first, so that all that follows stays as it was checked.
-  core.checkAlive(who);
-  const call = options === undefined ? undefined : readCall(core, who, options, x);
-  const vectors = core.learned.read(who);
-  const { gamma, beta } = vectors;
-  const held = core.use(who);
+/** Reads all arguments. What may run code of the caller's comes first. @throws TypeError, RangeError */
+function read(core: LayerCore, who: string, x: unknown, out: unknown, options: unknown): Prepared {
   const { family, training } = core;
+  const call = readCall(core, who, options, options === undefined ? 0 : readOperand(who, "x", x).size);
+  const vectors = core.learned.read(who);
+  core.checkAlive(who);
   const from = readOperand(who, "x", x);
-  const shape = call?.shape ?? from.shape ?? family.shapeOf(who, from.size);
+  const shape = call.shape ?? from.shape ?? family.shapeOf(who, from.size);
   if (shape !== from.shape) checkLength(who, "x", shape, from.size);
   const geometry = core.cut(who, shape);
   const into = out === NEW ? undefined : readSized(who, "out", out, shape);
   if (training && x === out) throw typeError(who, "out to be another than x in training", out);
-  const frozen = core.frozen(who);
-  const residual =
-    call?.residual === undefined ? undefined : readSized(who, "residual", call.residual, shape);
+  const frozen = core.frozen();
+  family.running?.check(who);
+  const residual = call.residual === undefined ? undefined : readSized(who, "residual", call.residual, shape);
   const segments =
-    call?.flags && segmentsOf(who, call.flags, geometry.rows * geometry.length, geometry.length);
+    call.flags && segmentsOf(who, call.flags, geometry.rows * geometry.length, geometry.length);
   const count = segments ? segments.rows * geometry.width : countOf(geometry);
-  if (training && from.size > 0 && count < family.least) {
+  if (training && from.size > 0 && count < family.least && !(segments && count === 0)) {
     const counted = segments ? " unmasked" : "";
     throw rangeError(who, `at least ${family.least}${counted} values for each statistic in training`, count);
   }
+  return { call, vectors, from, shape, geometry, into, residual, segments, count, frozen };
+}
 
-  // Arrays are told apart here and not where they are copied: an engine inlines only so many calls, and Tensors should
-  // not pay for those that concern arrays.
+/** Normalizes x into `out`, or into a new minibatch for NEW. */
+export function forward(core: LayerCore, who: string, x: unknown, out: unknown, options: unknown): Minibatch {
+  core.checkAlive(who);
+  const held = core.use(who);
+  const prepared = read(core, who, x, out, options);
+  const { call, from, shape, into, residual, segments } = prepared;
+  const context = call.context ?? (call.save ? core.own : passingContext(held));
+  const { f32 } = held;
+
   // Whatever can be refused comes first: new memory, then what the layer keeps.
   const scratch = new Scratch(held);
-  const { f32 } = held;
   let fresh: Minibatch | undefined;
   try {
     const added = residual ? place(scratch, residual) : 0;
@@ -84,42 +79,129 @@ export function forward(core: LayerCore, who: string, x: unknown, out: unknown, 
     if (!into) fresh = newLike(from, shape);
     const to = into ?? readOperand(who, "out", fresh);
     const y = place(scratch, to);
-    const places =
-      core.fits(geometry, from) && held.f32 === f32
-        ? core.places!
-        : core.reserve(who, held, geometry, from, f32);
-    const input = from.address ?? places.x;
-    const { running } = family;
-    const block = frozen ? places.frozen : places.block;
+    const staged = from.array && !call.save ? scratch.take(4 * from.size) : 0;
+    reserve(core, who, context, prepared, held.f32 !== f32);
+    const input = from.address ?? (staged || context.places!.x);
     if (from.array) copyIn(held, from, input);
     if (residual?.array) copyIn(held, residual, added);
-    if (gamma) copyInto(held.f32, gamma.data, block.gamma / 4, core.channels);
-    if (beta) copyInto(held.f32, beta.data, block.beta / 4, core.channels);
-    if (frozen) running!.place(held, block);
-    const saved: Saved = {
-      places,
-      shape,
-      size: from.size,
-      x: from.array ? undefined : from,
-      owner: from.array ? undefined : x,
-      overwritten: input === y && from.size > 0,
-      frozen,
-      count,
-      added: residual !== undefined,
-      segments,
-    };
     if (from.size > 0) {
-      const steps = frozen ? APPLY : REDUCE | APPLY;
-      forwardPass(held, geometry, steps, input, y, core.eps, block, extrasOf(saved, pairs, vectors, added));
+      run(core, context, prepared, { x: input, y, residual: added, pairs });
       if (to.array) copyOut(held, to, y);
-      if (running && training) running.track(held, block, count);
     }
-    core.saved = saved;
+    settle(core, context, prepared, x, input === y && from.size > 0);
     return into ? (out as Minibatch) : fresh!;
   } catch (error) {
     drop(fresh);
+    scratch.release();
+    if (held.reclaim(error)) return forward(core, who, x, out, options);
     throw error;
   } finally {
     scratch.release();
   }
+}
+
+/** Makes sure that the context has room. @throws RangeError, or what `learned.check` throws where memory has grown */
+function reserve(
+  core: LayerCore,
+  who: string,
+  context: Context,
+  { call, from, geometry }: Prepared,
+  grown: boolean,
+): void {
+  const { places } = context;
+  const x = from.array && call.save ? 4 * from.size : 0;
+  if (!grown && places?.geometry === geometry && (!x || places.x)) return;
+  const { f32 } = context.held;
+  core.forget(context);
+  context.reserve(
+    geometry,
+    { x, bits: core.activation !== 0, running: core.family.running !== undefined },
+    core.eps,
+    core.activation,
+    () => {
+      // Growth has detached what is a Tensor's view.
+      if (grown || context.held.f32 !== f32) core.learned.check(who);
+    },
+  );
+}
+
+interface Addresses {
+  x: number;
+  y: number;
+  residual: number;
+  pairs: number;
+}
+
+/** Writes the pass and runs it. */
+function run(core: LayerCore, context: Context, prepared: Prepared, at: Addresses): void {
+  const { frozen, segments, count } = prepared;
+  const { held, pass } = context;
+  const places = context.places!;
+  const { running } = core.family;
+  const { gamma, beta } = prepared.vectors;
+  if (!frozen && !core.training) core.forgetBatch(context);
+  context.useStatistics(frozen);
+  // Nothing counts: a spread without bounds leaves beta alone.
+  const empty = !frozen && count === 0 && segments !== undefined;
+  context.plan(
+    frozen || empty ? STEP.APPLY : STEP.REDUCE | STEP.APPLY,
+    empty ? 0 : at.pairs,
+    empty ? 0 : (segments?.pairs.length ?? 0) / 2,
+  );
+  const { f32, f64 } = held;
+  if (gamma) copyInto(f32, gamma.data, places.gamma / 4, core.channels);
+  if (beta) copyInto(f32, beta.data, places.beta / 4, core.channels);
+  if (!gamma && places.geometry.perElement) f32.fill(1, places.gamma / 4, places.gamma / 4 + core.channels);
+  pass.set(FIELD.gamma, gamma || places.geometry.perElement ? places.gamma : 0);
+  pass.set(FIELD.beta, beta ? places.beta : 0);
+  pass.set(FIELD.x, at.x);
+  pass.set(FIELD.y, at.y);
+  pass.set(FIELD.residual, at.residual);
+  pass.setDouble(DOUBLE.count, count);
+  if (frozen) running!.place(context);
+  if (empty) {
+    const n = statisticsOf(places.geometry);
+    f64.fill(0, places.mean / 8, places.mean / 8 + n);
+    f64.fill(Infinity, places.variance / 8, places.variance / 8 + n);
+  }
+  held.kernels.forward(pass.address);
+}
+
+/** What is left of a forward: running statistics, and what backward needs. */
+function settle(
+  core: LayerCore,
+  context: Context,
+  prepared: Prepared,
+  x: unknown,
+  overwritten: boolean,
+): void {
+  const { call, from, shape, geometry, residual, segments, count, frozen } = prepared;
+  const { training, family } = core;
+  const { running } = family;
+  if (from.size > 0) {
+    if (running && training && call.updateRunning) {
+      if (count === 0) running.skipAll();
+      else running.track(context, count);
+    }
+    if (!(training && count === 0)) {
+      core.note(context, frozen, statisticsOf(geometry), training, call.save);
+    }
+  }
+  if (!call.save) return;
+  const before = context.saved;
+  const saved: Saved = {
+    shape,
+    size: from.size,
+    x: from.array ? undefined : from,
+    owner: from.array ? undefined : x,
+    overwritten,
+    frozen,
+    training,
+    count,
+    residual: residual !== undefined,
+    segments,
+    interrupted: !training && before?.training === true && before.size > 0 && !before.used,
+    used: false,
+  };
+  context.saved = saved;
 }

@@ -33,6 +33,7 @@ export abstract class PerGroup extends Layer {
     const width = channels / groups;
     super(who, channels, options, {
       least,
+      masked: false,
       cut: (who, shape) => {
         const { outer, inner } = channelAxis(who, shape, channels, layout);
         if (layout === "channels-first") {

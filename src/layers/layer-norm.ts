@@ -35,6 +35,7 @@ export abstract class PerExample extends Layer {
     const length = checkInteger(name, "the product of normalizedShape", sizeOf(shape), 1, 2 ** 28);
     super(`${name}(${describe(shape)})`, length, options, {
       least: 1,
+      masked: false,
       cut: (who, whole) => {
         const lead = whole.length - shape.length;
         if (lead < 0 || shape.some((extent, i) => extent !== whole[lead + i])) {

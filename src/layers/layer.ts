@@ -1,35 +1,39 @@
 import { clear, copyInto, copyOf } from "../arrays.js";
-import { checkFinite, checkWord, fix } from "../errors.js";
-import { type Entry, readState, type StateDict } from "../state.js";
+import { COPY, LAYER } from "../brand.js";
+import { type Minibatch, NEW } from "../engine/operand.js";
+import { checkBoolean, checkFinite, checkWord, fix, proxied, readOptions } from "../errors.js";
+import { type Entry, type LoadResult, readState, type StateDict, type StateSource } from "../state.js";
 import type { Tensor } from "../tensor.js";
 import { backward } from "./backward.js";
-import { type Minibatch, NEW } from "./call.js";
+import { ForwardContext } from "./context.js";
 import { type Family, LayerCore } from "./core.js";
 import { forward } from "./forward.js";
+import type { BackwardOptions, CallOptions } from "./options.js";
 import type { Parameter } from "./parameters.js";
 
-/** What a layer does last. */
-export type Activation = "none" | "relu";
+/** What a layer can do last, in the kernels' order. */
+const ACTIVATIONS = ["none", "relu"] as const;
 
-/** A shape, or options with one; the shape may be left out where the length or the Tensor says it all. */
-export type CallOptions<O extends object = object> = readonly number[] | ({ shape?: readonly number[] } & O);
+/** What a layer does last. */
+export type Activation = (typeof ACTIVATIONS)[number];
 
 /** The inside of a layer, for its family. */
 export let coreOf: (layer: Layer) => LayerCore;
 
 /** What all layers share: the two passes, parameters and their state. */
-export abstract class Layer<O extends object = object> {
+export abstract class Layer {
   /** Added to the variance. */
   declare readonly eps: number;
   /** What the layer does last. */
   declare readonly activation: Activation;
-  /** After `backward`: the gradient of the forward's residual, of dy's kind and the caller's own; null without. */
-  residualGrad: Minibatch | null = null;
   declare protected readonly who: string;
   readonly #core: LayerCore;
 
   static {
-    coreOf = (layer) => layer.#core;
+    coreOf = (layer) => {
+      if (!(#core in layer)) throw proxied("Layer", "a layer");
+      return layer.#core;
+    };
   }
 
   /** @param who the layer as errors call it, for instance `BatchNorm(64)` */
@@ -37,19 +41,40 @@ export abstract class Layer<O extends object = object> {
     const activation = checkWord(who, "activation", options.activation, "none", "relu");
     const eps = checkFinite(who, "eps", options.eps, 0);
     fix(this, { who, eps, activation });
-    this.#core = new LayerCore(who, channels, eps, options.affine, activation === "relu", family);
+    this.#core = new LayerCore(who, channels, eps, options.affine, ACTIVATIONS.indexOf(activation), family);
+  }
+
+  /** After `backward`: the gradient of the forward's residual, of dy's kind and the caller's own; null without. */
+  get residualGrad(): Minibatch | null {
+    return coreOf(this).residualGrad;
+  }
+
+  set residualGrad(value: Minibatch | null) {
+    coreOf(this).residualGrad = value;
+  }
+
+  /** The mean of each group in the last forward; of RMS norm 0; null before one. */
+  get mean(): Float64Array | null {
+    useOf(this, "mean");
+    return coreOf(this).statistics("last")?.mean.slice() ?? null;
+  }
+
+  /** `1 / sqrt(var + eps)` of each group in the last forward; null before one. */
+  get rstd(): Float64Array | null {
+    useOf(this, "rstd");
+    return coreOf(this).statistics("last")?.rstd.slice() ?? null;
   }
 
   /** Learned scale, one value a channel, at first 1; null without. */
   get gamma(): Parameter | null {
     useOf(this, "gamma");
-    return this.#core.learned.own.gamma;
+    return coreOf(this).learned.own.gamma;
   }
 
   /** Learned shift, one value a channel, at first 0; null without. */
   get beta(): Parameter | null {
     useOf(this, "beta");
-    return this.#core.learned.own.beta;
+    return coreOf(this).learned.own.beta;
   }
 
   /**
@@ -58,39 +83,45 @@ export abstract class Layer<O extends object = object> {
    * @returns a new minibatch of x's kind and shape, the caller's own
    * @throws TypeError, RangeError for a wrong argument; nothing has changed then
    */
-  forward(x: Float32Array, options?: CallOptions<O>): Float32Array;
-  forward(x: Tensor, options?: CallOptions<O>): Tensor;
-  forward<T extends Minibatch>(x: T, options?: CallOptions<O>): T;
-  forward(x: Minibatch, options?: CallOptions<O>): Minibatch {
-    const core = this.#core;
+  forward(x: Float32Array, options?: CallOptions): Float32Array;
+  forward(x: Tensor, options?: CallOptions): Tensor;
+  forward<T extends Minibatch>(x: T, options?: CallOptions): T;
+  forward(x: Minibatch, options?: CallOptions): Minibatch {
+    const core = coreOf(this);
     return forward(core, `${core.who}.forward`, x, NEW, options);
   }
 
   /** The same, written to `out`, of either kind and returned; in evaluation mode `out` may be x itself. */
-  forwardInto<T extends Minibatch>(x: Minibatch, out: T, options?: CallOptions<O>): T {
-    const core = this.#core;
+  forwardInto<T extends Minibatch>(x: Minibatch, out: T, options?: CallOptions): T {
+    const core = coreOf(this);
     return forward(core, `${core.who}.forwardInto`, x, out, options) as T;
   }
 
   /**
    * The gradient with respect to the last forward's x, from that with respect to its y; adds to `gamma.grad` and
-   * `beta.grad`.
+   * `beta.grad`, and uses the forward up unless it is to `retain` it.
    *
    * @returns a new minibatch of dy's kind, shaped like x, the caller's own
-   * @throws Error without a forward before it; TypeError, RangeError for a wrong dy
+   * @throws Error without a forward before it, or one that is used up; TypeError, RangeError for a wrong dy
    */
-  backward(dy: Float32Array): Float32Array;
-  backward(dy: Tensor): Tensor;
-  backward<T extends Minibatch>(dy: T): T;
-  backward(dy: Minibatch): Minibatch {
-    const core = this.#core;
-    return backward(core, this, `${core.who}.backward`, dy, NEW, undefined);
+  backward(dy: Float32Array, options?: BackwardOptions): Float32Array;
+  backward(dy: Tensor, options?: BackwardOptions): Tensor;
+  backward<T extends Minibatch>(dy: T, options?: BackwardOptions): T;
+  backward(dy: Minibatch, options?: BackwardOptions): Minibatch {
+    const core = coreOf(this);
+    return backward(core, `${core.who}.backward`, dy, NEW, options);
   }
 
   /** The same, written to `dx`, which may be dy itself, and the residual's gradient to `residualGrad`. */
-  backwardInto<T extends Minibatch>(dy: Minibatch, dx: T, options?: { residualGrad?: Minibatch }): T {
-    const core = this.#core;
-    return backward(core, this, `${core.who}.backwardInto`, dy, dx, options) as T;
+  backwardInto<T extends Minibatch>(dy: Minibatch, dx: T, options?: BackwardOptions): T {
+    const core = coreOf(this);
+    return backward(core, `${core.who}.backwardInto`, dy, dx, options) as T;
+  }
+
+  /** Another place for what a forward leaves: `forward(x, { context })`, `backward(dy, { context })`, `context.dispose()`. */
+  context(): ForwardContext {
+    const core = coreOf(this);
+    return new ForwardContext(core, core.newContext(useOf(this, "context")));
   }
 
   /** gamma and beta, as far as they are there: what an optimizer takes. */
@@ -101,33 +132,32 @@ export abstract class Layer<O extends object = object> {
 
   /** Sets the gradients of gamma and beta to zero. */
   zeroGrad(): void {
-    const { gamma, beta } = this.#core.learned.read(useOf(this, "zeroGrad"));
-    for (const vectors of [gamma, beta]) if (vectors) clear(vectors.grad, this.#core.channels);
+    const { gamma, beta } = coreOf(this).learned.read(useOf(this, "zeroGrad"));
+    for (const vectors of [gamma, beta]) if (vectors) clear(vectors.grad, coreOf(this).channels);
   }
 
   /** Whether the layer is in training mode, as at first; `train()` and `eval()` switch. */
   get training(): boolean {
-    return this.#core.training;
+    return coreOf(this).training;
   }
 
-  /** From now on forward uses the minibatch's own statistics. */
-  train(): this {
-    useOf(this, "train");
-    this.#core.training = true;
+  /** From now on forward uses the minibatch's own statistics; `train(false)` is `eval()`. */
+  train(mode = true): this {
+    coreOf(this).training = checkBoolean(useOf(this, "train"), "mode", mode);
     return this;
   }
 
   /** From now on forward uses the statistics that the layer keeps, if it keeps any. */
   eval(): this {
     useOf(this, "eval");
-    this.#core.training = false;
+    coreOf(this).training = false;
     return this;
   }
 
   /** A copy of the layer's state under PyTorch's names. */
   stateDict(): StateDict {
     const who = useOf(this, "stateDict");
-    const { learned, family, channels } = this.#core;
+    const { learned, family, channels } = coreOf(this);
     const { gamma, beta } = learned.read(who);
     return {
       ...(gamma && { weight: copyOf(gamma.data, channels) }),
@@ -137,30 +167,45 @@ export abstract class Layer<O extends object = object> {
   }
 
   /**
-   * Takes a state: exactly the entries of `stateDict()`, as Float32Arrays or, from JSON, arrays of finite numbers.
+   * Takes a state under the names of `stateDict()`: a plain object or a Map of typed or plain arrays of finite numbers,
+   * or what JSON makes of a state dict. Without `num_batches_tracked` the layer keeps its own, as in PyTorch.
    *
+   * @param options with `strict: false`, entries that are missing keep their values and unexpected ones are left
+   * @returns the names that were missing and unexpected
    * @throws TypeError, RangeError naming the entry; nothing has changed then
    */
-  loadStateDict(dict: Readonly<Record<string, Float32Array | readonly number[]>>): void {
+  loadStateDict(dict: StateSource, options?: { strict?: boolean | undefined }): LoadResult {
     const who = useOf(this, "loadStateDict");
-    const { learned, family, channels: length } = this.#core;
+    const { learned, family, channels: length } = coreOf(this);
+    const strict = checkBoolean(who, "strict", readOptions(who, options, { strict: true }).strict);
     const { own } = learned;
     const spec: Record<string, Entry> = {
       ...(own.gamma && { weight: { length } }),
       ...(own.beta && { bias: { length } }),
       ...family.running?.spec(),
     };
-    const state = readState(who, dict, spec);
+    const { state, missing, unexpected } = readState(who, dict, spec, { strict });
     const { gamma, beta } = learned.read(who);
-    this.#core.checkAlive(who);
+    coreOf(this).checkAlive(who);
     family.running?.restore(who, state);
-    if (gamma) copyInto(gamma.data, state.weight!);
-    if (beta) copyInto(beta.data, state.bias!);
+    if (gamma && state.weight) copyInto(gamma.data, state.weight as Float32Array);
+    if (beta && state.bias) copyInto(beta.data, state.bias as Float32Array);
+    return { missing, unexpected };
+  }
+
+  /** @internal The mark of this copy of the package. */
+  get [LAYER](): unknown {
+    return COPY;
+  }
+
+  /** @internal Vue leaves what has this out of its Proxies, as `markRaw` does. */
+  get __v_skip(): true {
+    return true;
   }
 
   /** Gives the layer's memory back; a second call does nothing, any other use is an error from then on. */
   dispose(): void {
-    this.#core.dispose();
+    coreOf(this).dispose();
   }
 
   /** The same as `dispose`, for `using`. */

@@ -1,131 +1,169 @@
-import { checkSize, copyInto, copyOf, lengthOf } from "../arrays.js";
-import type { Block } from "../passes.js";
-import type { Runtime } from "../runtime/runtime.js";
-import type { Entry, StateDict } from "../state.js";
-import { blend, LOOPED } from "./blend.js";
+import { checkSize, lengthOf } from "../arrays.js";
+import type { Context } from "../engine/context.js";
+import { checkInteger, rangeError, read, typeError } from "../errors.js";
+import type { Entry, ReadState, StateDict } from "../state.js";
 
-/** The statistics that batch norm keeps from minibatch to minibatch, and how many it has seen. */
+/** Which variance of a minibatch running statistics take in: PyTorch's, or that of Keras, TensorFlow and ONNX. */
+export type RunningVariance = "unbiased" | "biased";
+
+/** Returns a copy of `n` numbers. @throws TypeError, RangeError */
+function readNumbers(who: string, name: string, value: unknown, n: number): Float64Array {
+  const numbers = read(who, name, () => {
+    const list = value as ArrayLike<unknown>;
+    const isList = Array.isArray(value) || (ArrayBuffer.isView(value) && !(value instanceof DataView));
+    return isList
+      ? { length: list.length, values: Array.from({ length: Math.min(list.length, n) }, (_, i) => list[i]) }
+      : null;
+  });
+  if (!numbers) throw typeError(who, `${name} to be an array of numbers`, value);
+  checkSize(who, name, numbers.length, n);
+  const odd = numbers.values.findIndex((v) => typeof v !== "number");
+  if (odd >= 0) throw typeError(who, `${name}[${odd}] to be a number`, numbers.values[odd]);
+  return Float64Array.from(numbers.values as number[]);
+}
+
+/**
+ * The statistics that a layer keeps from minibatch to minibatch, in float64, and how many minibatches it has seen:
+ * `running = (1 - momentum) * running + momentum * batch`.
+ */
 export class Running {
-  mean: Float32Array;
-  variance: Float32Array;
+  mean: Float64Array;
+  variance: Float64Array;
   batches = 0;
   skipped = 0;
-  /** Whether there was a training minibatch, whose statistics the layer's block then holds. */
-  seen = false;
+  momentum: number | null;
   readonly #channels: number;
-  readonly #momentum: number | null;
-  readonly #tracks: boolean;
+  readonly #unbiased: boolean;
+  /** How many minibatches each channel has left out since `batches` was 0 or set; undefined while none has. */
+  #missed: Float64Array | undefined;
 
-  constructor(channels: number, momentum: number | null, tracks: boolean) {
-    this.mean = new Float32Array(channels);
-    this.variance = new Float32Array(channels).fill(1);
+  constructor(channels: number, momentum: number | null, runningVariance: RunningVariance) {
+    this.mean = new Float64Array(channels);
+    this.variance = new Float64Array(channels).fill(1);
+    this.momentum = momentum;
     this.#channels = channels;
-    this.#momentum = momentum;
-    this.#tracks = tracks;
+    this.#unbiased = runningVariance === "unbiased";
   }
 
-  /** The float64 values of one vector in linear memory. */
-  get #room(): number {
-    return this.#channels + 16;
+  /** As at first. */
+  reset(): void {
+    this.mean.fill(0);
+    this.variance.fill(1);
+    this.setBatches(0);
   }
 
-  /** Bytes of linear memory: mean, variance and rstd in float64, for evaluation. */
-  get bytes(): number {
-    return 24 * this.#room;
+  setBatches(value: number): void {
+    this.batches = value;
+    this.#missed = undefined;
   }
 
-  /** The block with these statistics, which lie at `address`, in place of a minibatch's. */
-  blockAt(address: number, block: Block): Block {
-    const part = 8 * this.#room;
-    return { ...block, mean: address, variance: address + part, rstd: address + 2 * part };
+  setMean(who: string, value: unknown): void {
+    this.mean = readNumbers(who, "runningMean", value, this.#channels);
+  }
+
+  setVariance(who: string, value: unknown): void {
+    this.variance = readNumbers(who, "runningVar", value, this.#channels);
   }
 
   check(who: string): void {
-    // What else they are was seen when they were set.
     checkSize(who, "runningMean", lengthOf(this.mean), this.#channels);
     checkSize(who, "runningVar", lengthOf(this.variance), this.#channels);
   }
 
-  /** Whether the next forward uses these statistics. @throws TypeError, RangeError if they are unfit */
-  serves(who: string, training: boolean): boolean {
-    if (this.#tracks) this.check(who);
-    else if (!training) throw this.none(who);
-    return !training;
-  }
-
-  none(who: string): TypeError {
-    return new TypeError(`${who}: expected running statistics, got trackRunningStats: false`);
-  }
-
-  /** Brings the statistics to their block, for an evaluation. */
-  place({ f64 }: Runtime, { mean, variance }: Block): void {
-    copyInto(f64, this.mean, mean / 8, this.#channels);
-    copyInto(f64, this.variance, variance / 8, this.#channels);
-  }
-
-  /**
-   * Takes a training minibatch's statistics, in `block`, in: `running = (1 - momentum) * running + momentum * batch`, the
-   * variance unbiased. A channel whose statistics are not finite, or do not fit float32, keeps its own.
-   */
-  track(held: Runtime, block: Block, count: number): void {
-    this.seen = true;
-    if (!this.#tracks) return;
-    this.batches++;
+  /** Brings the statistics to a context, for an evaluation. */
+  place({ held, places }: Context): void {
+    const { f64 } = held;
     const { mean, variance } = this;
-    const momentum = this.#momentum ?? 1 / this.batches;
-    const n = this.#channels;
-    const rest = 1 - momentum;
-    const unbiased = (momentum * count) / (count - 1);
-    const { mean: m, variance: v, work } = block;
-    if (n > LOOPED) {
-      this.skipped += blend(held, work, n, mean, variance, m, v, rest, momentum, unbiased, 0);
+    const { running } = places!;
+    const m = running / 8;
+    const v = m + (places!.variance - places!.mean) / 8;
+    if (this.#channels > 16) {
+      f64.set(mean, m);
+      f64.set(variance, v);
     } else {
-      const { f64 } = held;
-      for (let i = 0; i < n; i++) {
-        const newMean = Math.fround(rest * mean[i]! + momentum * f64[m / 8 + i]!);
-        const newVariance = Math.fround(rest * variance[i]! + unbiased * f64[v / 8 + i]!);
-        if (Math.abs(newMean) + newVariance < Infinity) {
-          mean[i] = newMean;
-          variance[i] = newVariance;
-        } else this.skipped++;
+      for (let c = 0; c < mean.length; c++) {
+        f64[m + c] = mean[c]!;
+        f64[v + c] = variance[c]!;
       }
     }
   }
 
-  /** A copy. @throws TypeError without them, RangeError if they are unfit */
-  copy(who: string): { mean: Float32Array; variance: Float32Array } {
-    if (!this.#tracks) throw this.none(who);
+  /** Takes a training minibatch's statistics in. A channel whose statistics are not finite keeps its own. */
+  track({ held, places }: Context, count: number): void {
+    this.batches++;
+    const { mean, variance, momentum, batches } = this;
+    const { f64 } = held;
+    const m = places!.mean / 8;
+    const v = places!.variance / 8;
+    const factor = this.#unbiased ? count / (count - 1) : 1;
+    const missed = momentum === null ? this.#missed : undefined;
+    for (let c = 0, n = this.#channels; c < n; c++) {
+      const share = momentum ?? 1 / (missed ? batches - missed[c]! : batches);
+      // In this form equal minibatches have just their own average.
+      const newMean = mean[c]! + share * (f64[m + c]! - mean[c]!);
+      const newVariance = variance[c]! + share * (factor * f64[v + c]! - variance[c]!);
+      if (Math.abs(newMean) + newVariance < Infinity) {
+        mean[c] = newMean;
+        variance[c] = newVariance;
+      } else this.#skip(c);
+    }
+  }
+
+  #skip(channel: number): void {
+    this.skipped++;
+    this.#missed ??= new Float64Array(this.#channels);
+    this.#missed[channel]!++;
+  }
+
+  /** A minibatch of which nothing counts: every channel keeps its own. */
+  skipAll(): void {
+    this.skipped += this.#channels;
+  }
+
+  /** A copy. @throws RangeError if they are unfit */
+  copy(who: string): { mean: Float64Array; variance: Float64Array } {
     this.check(who);
-    return { mean: copyOf(this.mean, this.#channels), variance: copyOf(this.variance, this.#channels) };
+    return { mean: this.mean.slice(), variance: this.variance.slice() };
   }
 
   /** The entries that a layer's state has of them, under PyTorch's names. */
   spec(): Record<string, Entry> {
     const length = this.#channels;
-    if (!this.#tracks) return {};
     return {
-      running_mean: { length },
-      running_var: { length, least: 0 },
-      num_batches_tracked: { length: 1, least: 0, whole: true },
+      running_mean: { length, wide: true },
+      running_var: { length, least: 0, wide: true },
+      num_batches_tracked: { length: 1, least: 0, whole: true, wide: true, optional: true },
     };
   }
 
   state(who: string): StateDict {
-    if (!this.#tracks) return {};
     const { mean, variance } = this.copy(who);
     return {
       running_mean: mean,
       running_var: variance,
-      num_batches_tracked: Float32Array.of(this.batches),
+      num_batches_tracked: Float64Array.of(this.batches),
     };
   }
 
-  /** Takes entries that were read and checked. @throws before anything has changed */
-  restore(who: string, state: StateDict): void {
-    if (!this.#tracks) return;
+  /** Takes entries that were read and checked, as far as they were there. @throws before anything has changed */
+  restore(who: string, state: ReadState): void {
     this.check(who);
-    copyInto(this.mean, state.running_mean!);
-    copyInto(this.variance, state.running_var!);
-    this.batches = state.num_batches_tracked![0]!;
+    if (state.running_mean) this.mean.set(state.running_mean);
+    if (state.running_var) this.variance.set(state.running_var);
+    if (state.num_batches_tracked) this.setBatches(state.num_batches_tracked[0]!);
   }
+
+  /** @throws TypeError, RangeError unless it is a whole number */
+  setCount(who: string, value: unknown): void {
+    this.setBatches(checkInteger(who, "batchesTracked", value));
+  }
+}
+
+/** @throws TypeError, RangeError unless `value` is a momentum */
+export function readMomentum(who: string, value: unknown): number | null {
+  if (value === null) return null;
+  if (typeof value !== "number") throw typeError(who, "momentum to be a number from 0 to 1 or null", value);
+  if (!(value >= 0 && value <= 1))
+    throw rangeError(who, "momentum to be a number from 0 to 1 or null", value);
+  return value;
 }

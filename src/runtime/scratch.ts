@@ -29,5 +29,6 @@ export class Scratch {
 
   release(): void {
     if (this.#taken) for (const address of this.#taken) this.#runtime.free(address);
+    this.#taken = undefined;
   }
 }

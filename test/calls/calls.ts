@@ -328,7 +328,7 @@ const layerKinds: Record<string, Kind> = {
   loadStateDict: kind(fc.record({ at: anySlot, state: anyState }), (world, recipe) => {
     const setting = settingOf(world, { at: recipe.at, rows: 2, positions: 2 });
     const target = setting.held!;
-    let own: Record<string, Float32Array> = {};
+    let own: ReturnType<AnyLayer["stateDict"]> = {};
     try {
       own = target.layer.stateDict();
     } catch {

@@ -156,7 +156,7 @@ const Resizable = ArrayBuffer as unknown as new (
 ) => ArrayBuffer & { resize(n: number): void };
 const Growable = SharedArrayBuffer as unknown as new (bytes: number, options: object) => SharedArrayBuffer;
 
-export const detach = ({ buffer }: Float32Array): void => {
+export const detach = ({ buffer }: Float32Array | Float64Array): void => {
   try {
     if (buffer instanceof ArrayBuffer) structuredClone(buffer, { transfer: [buffer] });
   } catch {

@@ -208,7 +208,7 @@ export class World {
     try {
       const random = seeded(last);
       const dy = Float32Array.from({ length: last }, () => random() - 0.5);
-      return bits(layer.backwardInto(dy, new Float32Array(last)));
+      return bits(layer.backwardInto(dy, new Float32Array(last), { retain: true }));
     } catch (error) {
       return `backward: ${(error as Error).message}`;
     } finally {

@@ -1,5 +1,5 @@
-import { checkInteger, rangeError, read, typeError } from "./errors.js";
-import type { Geometry } from "./passes.js";
+import { checkInteger, rangeError, read, typeError } from "../errors.js";
+import type { Geometry } from "./geometry.js";
 
 /** As many as a layer may have channels. */
 const MOST_GROUPS = 2 ** 28;

@@ -2,6 +2,7 @@ import { isFloat32Array, isUint8Array, lengthOf } from "../arrays.js";
 import { rangeError, read, typeError } from "../errors.js";
 import type { Runtime } from "../runtime/runtime.js";
 import type { Scratch } from "../runtime/scratch.js";
+import type { Geometry } from "./geometry.js";
 
 /** Rows that take part in the statistics: [from, to) pairs, and how many rows they hold. */
 export interface Segments {
@@ -66,4 +67,25 @@ export function placeSegments(held: Runtime, scratch: Scratch, { pairs }: Segmen
   const address = scratch.take(4 * pairs.length);
   held.u32.set(pairs, address / 4);
   return address;
+}
+/** Sets what lies outside of the segments to zero. */
+export function clearOthers({ f32 }: Runtime, { pairs }: Segments, g: Geometry, address: number): void {
+  // Channels-last the channels of a position lie together: one run, of so many values a position.
+  const last = g.length === 1;
+  const channels = g.groups * g.width;
+  const [runs, unit, length] = last ? [1, channels, g.rows * channels] : [channels, 1, g.length];
+  let from = 0;
+  for (let i = 0; i <= pairs.length; i += 2) {
+    const gap = unit * (pairs[i] ?? g.rows * g.length);
+    while (from < gap) {
+      const row = Math.floor(from / length);
+      const to = Math.min(gap, (row + 1) * length);
+      for (let c = 0; c < runs; c++) {
+        const run = address / 4 + (row * (runs - 1) + c) * length;
+        f32.fill(0, run + from, run + to);
+      }
+      from = to;
+    }
+    from = unit * pairs[i + 1]!;
+  }
 }
