@@ -17,6 +17,7 @@ export interface Owner {
  *   │ owner's block:  … │ the address given out, a multiple of 64:  bytes  │ … │
  */
 export class Borrowed implements Source {
+  readonly shares = true;
   bytesInUse = 0;
   readonly #owner: Owner;
   /** By the address given out. */
