@@ -97,11 +97,13 @@ export function scaleOf(mean: f64, rstd: f64): f64 {
 export function rstdOf(variance: usize, rstd: usize, n: usize, eps: f64): void {
   const one = f64x2.splat(1);
   const e = f64x2.splat(eps);
-  for (let i: usize = 0; i < n; i += 2) {
+  for (; n > 1; n -= 2) {
     v128.store(rstd, f64x2.div(one, f64x2.sqrt(f64x2.add(v128.load(variance), e))));
     variance += 16;
     rstd += 16;
   }
+  // What lies behind the last group may be another thread's.
+  if (n) store<f64>(rstd, 1 / sqrt(load<f64>(variance) + eps));
 }
 
 /** Notes at `careful`, a byte for every sixteen groups, whether four of them are. */
@@ -222,14 +224,15 @@ export function dotsOf(record: usize, plane: usize, mean: usize, rstd: usize, n:
 
 /**
  * Completes `n` GRADIENT records after `dotsOf`: `dx = rstd * (gamma * dy - sum1 / count - xhat * sum2 / count)`
- * with the sums (float64) of `gamma * dy` and `gamma * dy * xhat`; with `frozen` statistics, `rstd * gamma * dy`.
+ * with the sums (float64) of `gamma * dy` and `gamma * dy * xhat`; with `frozen` statistics, `rstd * gamma * dy`. Statistics about
+ * 0 (`rms`) do not move with the mean: `sum1` is left out.
  * `careful` as for `affineOf`.
  */
 export function gradientOf(
   record: usize, plane: usize, mean: usize, rstd: usize, gamma: usize, sum1: usize, sum2: usize, count: f64, frozen: bool,
-  n: usize, careful: usize,
+  rms: bool, n: usize, careful: usize,
 ): void {
-  const single = count == 1 && !frozen;
+  const single = count == 1 && !frozen && !rms;
   const inverse = -1 / count;
   const flat = f64x2.splat(FLAT);
   const steep = f64x2.splat(STEEP);
@@ -241,7 +244,7 @@ export function gradientOf(
     let shift = f64x2.splat(0);
     let slope = f64x2.splat(0);
     if (!frozen) {
-      shift = f64x2.mul(f64x2.splat(inverse), v128.load(sum1));
+      shift = rms ? shift : f64x2.mul(f64x2.splat(inverse), v128.load(sum1));
       slope = f64x2.mul(f64x2.splat(inverse), v128.load(sum2));
     }
     let q = f64x2.mul(f64x2.mul(r, r), slope);
@@ -264,7 +267,7 @@ export function gradientOf(
           wideGradient(
             record, plane, lane, load<f64>(mean + (lane << 3)), load<f64>(rstd + (lane << 3)),
             gamma ? f64(load<f32>(gamma + (lane << 2))) : 1,
-            frozen ? 0 : inverse * load<f64>(sum1 + (lane << 3)), frozen ? 0 : inverse * load<f64>(sum2 + (lane << 3)),
+            frozen || rms ? 0 : inverse * load<f64>(sum1 + (lane << 3)), frozen ? 0 : inverse * load<f64>(sum2 + (lane << 3)),
           )
         ) flag = true;
       }

@@ -1,5 +1,5 @@
 /** Mean and variance of a group that lies in runs. */
-import { momentsRun } from "./kernel/runs";
+import { momentsRun } from "./kernel/runs/moments";
 
 /** Below this mean square, squares may have vanished in float32 (2^-100). */
 export const TINY: f64 = 7.888609052210118e-31;

@@ -20,7 +20,7 @@
  *   224 │ tileGroups   │ tileApart    │ skipped      │ reserved     │
  *   240 │ shiftOf …                                                │
  *   256 ├──────────────┴──────────────┴──────────────┴──────────────┤
- *       │ next, done: a cache line of their own, for several threads │
+ *       │ next, done   │ frame: how a walk cuts the pass, for itself │
  *   320 └───────────────────────────────────────────────────────────┘
  *
  * All are u32 (addresses in bytes, counts of values) where nothing else is said; 0 is the address of nothing.
@@ -58,7 +58,7 @@ export class Pass {
   dy: usize;
   dx: usize;
 
-  /** Added after the affine map; backward, where its gradient goes. */
+  /** Added after the affine map; backward, where its gradient goes (COLUMNS and RUNS write it with ReLU alone: else it is dy). */
   residual: usize;
   dresidual: usize;
   /** ReLU's decisions, a byte for every four values; where a residual lets them not be taken again. */
@@ -111,7 +111,19 @@ export class Pass {
   forwardApplyTiles: u32;
   backwardTiles: u32;
   backwardApplyTiles: u32;
-  /** How a tile is cut: rows, groups, and the bytes between its four blocks of rows (0: one block). */
+  /**
+   * How a tile is cut.
+   *
+   * COLUMNS. Where FORWARD_APPLY has no tiles, tile i is examples [i * tileGroups, (i + 1) * tileGroups), whole. Else each example
+   * has `tiles / outer` tiles of `tileRows` rows; tileApart 0: tile i of an example is rows [i * tileRows, (i + 1) * tileRows),
+   * the last one ends with the example. Otherwise, with `quarter = tileApart / row bytes`, it is four blocks, rows [i * tileRows,
+   * min((i + 1) * tileRows, quarter)) of each quarter, `tileApart` bytes apart, and the last tile also has rows from 4 * quarter on.
+   * `begin` reads up to eight rows of x for the pivots: those at multiples of `rows / min(rows, 8)`, rounded down, or as many of
+   * the first segment; `finish` may read any.
+   *
+   * RUNS. Tile i is examples [i * tileRows, (i + 1) * tileRows), whole, where tileRows is more than 1. Else each example has
+   * `ceil(groups / tileGroups)` tiles, and its tile i is groups [i * tileGroups, (i + 1) * tileGroups) of every row.
+   */
   tileRows: u32;
   tileGroups: u32;
   tileApart: u32;
@@ -125,6 +137,8 @@ export class Pass {
   /** The next tile to be claimed, and how many are done. */
   next: u32;
   done: u32;
+  /** 56 bytes that the walk's own `plan` writes. */
+  frame: u64;
 }
 
 /** How memory is walked. */

@@ -141,7 +141,8 @@ function contextOf(held: Runtime, g: Geometry, eps: number): Context {
   const context = passingContext(held);
   context.reserve(g, { x: 0, bits: false, running: false }, eps, 0, () => {});
   context.useStatistics(false);
-  for (const field of [FIELD.gamma, FIELD.beta, FIELD.residual, FIELD.dresidual]) context.pass.set(field, 0);
+  for (const field of [FIELD.gamma, FIELD.beta, FIELD.residual, FIELD.dresidual, FIELD.bits])
+    context.pass.set(field, 0);
   return context;
 }
 
@@ -236,8 +237,7 @@ function finish<T>(
     });
     if (gamma) f32.set(gamma, at.gamma / 4);
     if (beta) f32.set(beta, at.beta / 4);
-    if (!gamma && geometry.perElement) f32.fill(1, at.gamma / 4, at.gamma / 4 + parameters);
-    pass.set(FIELD.gamma, gamma || geometry.perElement ? at.gamma : 0);
+    pass.set(FIELD.gamma, gamma ? at.gamma : 0);
     pass.set(FIELD.beta, beta ? at.beta : 0);
     pass.setDouble(DOUBLE.count, mean.length === 0 ? 0 : count);
     return work({ held, geometry, context, shape: extents }, addresses);

@@ -120,7 +120,6 @@ export class Context {
     pass.set(FIELD.groups, g.groups);
     pass.set(FIELD.width, g.width);
     pass.set(FIELD.length, g.length);
-    pass.set(FIELD.bits, this.places.bits);
     pass.setDouble(7, eps);
     this.#planned = -1;
     return this.places;
@@ -149,10 +148,6 @@ export class Context {
     this.#planned = segmentCount ? -1 : all;
     prepare(held, pass, places!.geometry);
     this.#workspace = held.workspaceAt;
-  }
-
-  forgetPlan(): void {
-    this.#planned = -1;
   }
 
   release(): void {

@@ -129,14 +129,6 @@ interface Addresses {
 }
 
 function run(context: Context, saved: Saved, at: Addresses, steps: number = STEP.APPLY): void {
-  if (context.places!.geometry.perElement && at.dx === at.dy && steps) {
-    run(context, saved, { ...at, dx: 0 }, 0);
-    context.pass.set(FIELD.steps, STEP.APPLY | STEP.OWN | (context.places!.geometry.rms ? STEP.RMS : 0));
-    context.pass.set(FIELD.dx, at.dx);
-    context.held.kernels.backward(context.pass.address);
-    context.forgetPlan();
-    return;
-  }
   const { pass, held } = context;
   context.useStatistics(saved.frozen);
   context.plan(
@@ -147,7 +139,9 @@ function run(context: Context, saved: Saved, at: Addresses, steps: number = STEP
   pass.set(FIELD.x, inputOf(context));
   pass.set(FIELD.dy, at.dy);
   pass.set(FIELD.dx, at.dx);
+  pass.set(FIELD.residual, 0);
   pass.set(FIELD.dresidual, at.dresidual);
+  pass.set(FIELD.bits, saved.residual ? context.places!.bits : 0);
   pass.setDouble(DOUBLE.count, saved.count);
   held.kernels.backward(pass.address);
 }

@@ -101,26 +101,23 @@ export function forward(core: LayerCore, who: string, x: unknown, out: unknown, 
 }
 
 /** Makes sure that the context has room. @throws RangeError, or what `learned.check` throws where memory has grown */
-function reserve(
-  core: LayerCore,
-  who: string,
-  context: Context,
-  { call, from, geometry }: Prepared,
-  grown: boolean,
-): void {
-  const { places } = context;
+function reserve(core: LayerCore, who: string, context: Context, prepared: Prepared, grown: boolean): void {
+  const { call, from, geometry, residual } = prepared;
+  const { places, held } = context;
   const x = from.array && call.save ? 4 * from.size : 0;
-  if (!grown && places?.geometry === geometry && (!x || places.x)) return;
-  const { f32 } = context.held;
+  // Without a residual ReLU's decisions are taken again from x.
+  const bits = call.save && residual !== undefined && core.activation !== 0;
+  if (!grown && places?.geometry === geometry && (!x || places.x) && (!bits || places.bits)) return;
+  const { f32 } = held;
   core.forget(context);
   context.reserve(
     geometry,
-    { x, bits: core.activation !== 0, running: core.family.running !== undefined },
+    { x, bits, running: core.family.running !== undefined },
     core.eps,
     core.activation,
     () => {
       // Growth has detached what is a Tensor's view.
-      if (grown || context.held.f32 !== f32) core.learned.check(who);
+      if (grown || held.f32 !== f32) core.learned.check(who);
     },
   );
 }
@@ -151,12 +148,12 @@ function run(core: LayerCore, context: Context, prepared: Prepared, at: Addresse
   const { f32, f64 } = held;
   if (gamma) copyInto(f32, gamma.data, places.gamma / 4, core.channels);
   if (beta) copyInto(f32, beta.data, places.beta / 4, core.channels);
-  if (!gamma && places.geometry.perElement) f32.fill(1, places.gamma / 4, places.gamma / 4 + core.channels);
-  pass.set(FIELD.gamma, gamma || places.geometry.perElement ? places.gamma : 0);
+  pass.set(FIELD.gamma, gamma ? places.gamma : 0);
   pass.set(FIELD.beta, beta ? places.beta : 0);
   pass.set(FIELD.x, at.x);
   pass.set(FIELD.y, at.y);
   pass.set(FIELD.residual, at.residual);
+  pass.set(FIELD.bits, at.residual && prepared.call.save ? places.bits : 0);
   pass.setDouble(DOUBLE.count, count);
   if (frozen) running!.place(context);
   if (empty) {

@@ -20,13 +20,6 @@ export interface Kernels {
   tile(pass: number, phase: number, index: number, worker: number): void;
   /** After a phase's tiles. */
   finish(pass: number, phase: number): void;
-  /** Returns how many of `n` channels kept their own. */
-  blend(
-    ...args: [
-      ...[n: number, a: number, b: number, fromA: number, fromB: number],
-      ...[rest: number, shareA: number, shareB: number, any: number],
-    ]
-  ): number;
 }
 
 /** The value of the module's `ABI` that this facade speaks. */
@@ -38,7 +31,6 @@ export const EXPORTS: readonly string[] = [
   "RELAXED",
   "backward",
   "begin",
-  "blend",
   "finish",
   "forward",
   "heapBase",

@@ -1,0 +1,27 @@
+import { madd } from "../simd/lanes";
+import { Epilogue } from "./epilogue";
+
+/** Nothing: the affine map alone. */
+@unmanaged
+@final
+export class None extends Epilogue {
+  @inline affine(d: v128, a: v128, b: v128, residual: usize): v128 {
+    return madd(d, a, b);
+  }
+
+  @inline writesBits(): bool {
+    return false;
+  }
+
+  @inline activate(v: v128): v128 {
+    return v;
+  }
+
+  @inline masks(): bool {
+    return false;
+  }
+
+  @inline through(dy: v128, d: v128, a: v128, b: usize, bits: usize, skip: u32): v128 {
+    return dy;
+  }
+}
