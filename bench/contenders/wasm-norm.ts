@@ -46,6 +46,9 @@ const tensors: MakeMinibatch = ({ tensor }, axes) => {
   return { value, data: () => value.data, dispose: () => value.dispose() };
 };
 
+/** Backward is timed many times for one forward. */
+const RETAIN = { retain: true };
+
 /** Backward belongs to a layer's last forward, so each operation has a layer of its own. */
 export function prepare(library: Library, inputs: Inputs, make: MakeMinibatch): Prepared {
   const { shape } = inputs;
@@ -69,10 +72,10 @@ export function prepare(library: Library, inputs: Inputs, make: MakeMinibatch): 
   const backward = (on: Layer): Operation => {
     on.forwardInto(x.value, out.value, x.shape);
     return {
-      run: () => on.backwardInto(dy.value, out.value),
+      run: () => on.backwardInto(dy.value, out.value, RETAIN),
       outputs: () => {
         on.zeroGrad(); // gradients add up over calls; what is checked is one call's
-        on.backwardInto(dy.value, out.value);
+        on.backwardInto(dy.value, out.value, RETAIN);
         const dbeta = on.beta ? { dbeta: on.beta.grad } : {};
         return { dx: out.data(), dgamma: on.gamma!.grad, ...dbeta };
       },
