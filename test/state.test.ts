@@ -1,4 +1,5 @@
 import { beforeAll, describe, expect, test } from "vitest";
+import { loadSafetensors, saveSafetensors } from "../src/safetensors.js";
 import { type Library, load, normals } from "./cases.js";
 import { oneOfEach } from "./refusal.js";
 
@@ -87,6 +88,133 @@ describe("state dict", () => {
     expect(() => layer.loadStateDict(Object.create(layer.stateDict()))).toThrow(/plain object|weight/);
     expect(layer.stateDict()).toEqual(before);
     expect(({} as Record<string, unknown>).x).toBeUndefined();
+  });
+});
+
+describe("loadStateDict", () => {
+  const names = ["weight", "bias", "running_mean", "running_var", "num_batches_tracked"];
+  const trained = () => {
+    const layer = new library.BatchNorm(2);
+    for (let step = 0; step < 3; step++) layer.forward(normals(8, step, 2, 3), [4, 2]);
+    layer.gamma!.data.set([2, 3]);
+    return layer;
+  };
+
+  test("takes what JSON makes of a state dict, and a Map", () => {
+    const state = trained().stateDict();
+    for (const dict of [JSON.parse(JSON.stringify(state)), new Map(Object.entries(state))]) {
+      const twin = new library.BatchNorm(2);
+      expect(twin.loadStateDict(dict)).toEqual({ missing: [], unexpected: [] });
+      expect(twin.stateDict()).toEqual(state);
+    }
+  });
+
+  test("takes typed arrays of every kind, plain ones, numbers and bigints", () => {
+    const kinds: {
+      name: string;
+      from(list: number[]): ArrayLike<number>;
+      of(one: number): ArrayLike<number>;
+    }[] = [
+      Float64Array,
+      Float32Array,
+      Int32Array,
+      Uint32Array,
+      Int16Array,
+      Uint16Array,
+      Int8Array,
+      Uint8Array,
+      Uint8ClampedArray,
+      Array,
+    ];
+    for (const kind of kinds) {
+      const layer = new library.BatchNorm(2);
+      const dict = Object.fromEntries(names.slice(0, 4).map((name, i) => [name, kind.from([i, i + 1])]));
+      layer.loadStateDict({ ...dict, num_batches_tracked: kind.of(7) });
+      expect(layer.beta!.data, kind.name).toEqual(Float32Array.of(1, 2));
+      expect([...layer.runningVar], kind.name).toEqual([3, 4]);
+      expect(layer.batchesTracked, kind.name).toBe(7);
+    }
+    const layer = new library.BatchNorm(1);
+    const one = {
+      weight: 2,
+      bias: 3n,
+      running_mean: BigInt64Array.of(-4n),
+      running_var: BigUint64Array.of(5n),
+    };
+    layer.loadStateDict({ ...one, num_batches_tracked: 6n });
+    expect([...layer.runningMean, ...layer.runningVar, layer.batchesTracked]).toEqual([-4, 5, 6]);
+  });
+
+  test.each([2 ** 24 + 1, 2 ** 40 + 1, 2 ** 53 - 1])(
+    "counts %d minibatches exactly, by every way",
+    (count) => {
+      const layer = new library.BatchNorm(2);
+      layer.batchesTracked = count;
+      const state = layer.stateDict();
+      const ways = [
+        state,
+        JSON.parse(JSON.stringify(state)),
+        loadSafetensors(saveSafetensors(state)),
+        loadSafetensors(saveSafetensors(state), { dtype: "keep" }),
+      ];
+      for (const dict of ways) {
+        const twin = new library.BatchNorm(2);
+        twin.loadStateDict(dict);
+        expect(twin.batchesTracked).toBe(count);
+      }
+    },
+  );
+
+  test("keeps its own count where the dict has none, as PyTorch does with files of before there was one", () => {
+    const { num_batches_tracked, ...rest } = trained().stateDict();
+    const fresh = new library.BatchNorm(2);
+    expect(fresh.loadStateDict(rest)).toEqual({ missing: [], unexpected: [] });
+    expect(fresh.batchesTracked).toBe(0);
+    fresh.batchesTracked = 5;
+    fresh.loadStateDict(rest);
+    expect(fresh.batchesTracked).toBe(5);
+  });
+
+  test("without strict takes what there is and tells the rest", () => {
+    const layer = new library.BatchNorm(2);
+    const found = layer.loadStateDict({ bias: [5, 6], gamma: [1, 2], momentum: 1 }, { strict: false });
+    expect(found).toEqual({
+      missing: ["weight", "running_mean", "running_var"],
+      unexpected: ["gamma", "momentum"],
+    });
+    expect(layer.beta!.data).toEqual(Float32Array.of(5, 6));
+    expect(layer.gamma!.data).toEqual(Float32Array.of(1, 1));
+    expect(() => layer.loadStateDict({ bias: [1] }, { strict: false })).toThrow(
+      /bias to have 2 values, got 1/,
+    );
+    expect(() => layer.loadStateDict({}, { strict: "no" as unknown as boolean })).toThrow(TypeError);
+    expect(layer.beta!.data).toEqual(Float32Array.of(5, 6));
+  });
+
+  test("lists what the dict has, and all that is wrong", () => {
+    const layer = new library.BatchNorm(2);
+    expect(() => layer.loadStateDict({ weight: [1, 1], gamma: [1, 1], beta: [1, 1] })).toThrow(
+      "BatchNorm(2).loadStateDict: expected entries bias, running_mean, running_var, which are missing and none of gamma, beta, which are unexpected, got a state dict with weight, gamma, beta ({ strict: false } takes what fits)",
+    );
+  });
+
+  test("changes nothing when the last entry is unfit", () => {
+    const layer = trained();
+    const before = layer.stateDict();
+    const good = new library.BatchNorm(2).stateDict();
+    for (const odd of [
+      [1, null],
+      [1, undefined],
+      { 0: 1 },
+      { 0: 1, 1: "2" },
+      { 0: 1, 2: 2 },
+      new Map(),
+      "12",
+      null,
+    ]) {
+      expect(() => layer.loadStateDict({ ...good, running_var: odd as never })).toThrow(/running_var/);
+      expect(layer.stateDict()).toEqual(before);
+    }
   });
 });
 

@@ -128,11 +128,18 @@ async function readIndex(who: string, source: Source, first: Uint8Array): Promis
   bytes.set(first);
   if (end > first.length) bytes.set(await source.read(first.length, end), first.length);
   const text = decodeUtf8(bytes);
+  let index: unknown;
   try {
-    return JSON.parse(text!);
-  } catch (cause) {
-    throw new RangeError(`${who}: expected an index in JSON`, { cause });
+    index = text === null ? undefined : JSON.parse(text);
+  } catch {
+    // Told below.
   }
+  if (typeof (index as ShardIndex | null | undefined)?.weight_map !== "object") {
+    throw new RangeError(
+      `${who}: expected a safetensors file, or the index of one in JSON with a weight_map`,
+    );
+  }
+  return index;
 }
 
 /** The files of an index, and the names of the tensors in each. @throws TypeError, RangeError */
