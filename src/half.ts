@@ -1,5 +1,5 @@
-// float16 and bfloat16 as bits, to float32. A copy of a float32 array of a million values takes 2.05 ns a value on the
-// machine where these were chosen, bfloat16 2.31, float16 2.60 by the table and 3.21 by widenHalf.
+// float16 and bfloat16 as bits, to float32. Of 25 million values a copy of the float32 array takes 2.1 ns a value, most
+// of it for fresh memory; bfloat16 takes 2.5, float16 2.4 by the table and 3.2 by widenHalf.
 
 /** Above so many values the table, which has 65,536, is made and pays. */
 const LONG = 65_536;
@@ -24,14 +24,17 @@ export function fromFloat16(bits: Uint16Array): Float32Array<ArrayBuffer> {
   const n = bits.length;
   const words = new Int32Array(n);
   let i = 0;
-  if (n >= LONG) {
+  if (n >= LONG && bits.byteOffset % 4 === 0) {
     table ??= Int32Array.from({ length: 65_536 }, (_, half) => widenHalf(half));
-    // Four loads before four stores: 1.1 to 1.3 times a copy, where one at a time takes 1.5.
-    for (; i + 3 < n; i += 4) {
-      const a = table[bits[i]!]!;
-      const b = table[bits[i + 1]!]!;
-      const c = table[bits[i + 2]!]!;
-      const d = table[bits[i + 3]!]!;
+    // Two loads for four values, and all before the stores: 1.2 to 1.5 times a copy, one at a time 1.5 to 2.
+    const pairs = new Int32Array(bits.buffer, bits.byteOffset, n >> 1);
+    for (let k = 0; k + 1 < pairs.length; k += 2, i += 4) {
+      const first = pairs[k]!;
+      const second = pairs[k + 1]!;
+      const a = table[first & 0xffff]!;
+      const b = table[first >>> 16]!;
+      const c = table[second & 0xffff]!;
+      const d = table[second >>> 16]!;
       words[i] = a;
       words[i + 1] = b;
       words[i + 2] = c;
