@@ -20,7 +20,7 @@ export const METADATA = "__metadata__";
 
 /**
  * What a header says. Columns instead of an object for each tensor, and shapes left in the bytes until asked for: a
- * header of 1.8 million tensors is read in about a second and takes some 0.4 GB.
+ * header of 1.8 million tensors (99 MB) takes 3 s of the processor and keeps 0.22 GB.
  */
 export class Header {
   readonly metadata: Record<string, string> = {};
