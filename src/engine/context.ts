@@ -32,6 +32,22 @@ export interface Saved {
   used: boolean;
 }
 
+/** Of a context that no forward has used. */
+export const emptySaved = (): Saved => ({
+  shape: [],
+  size: 0,
+  x: undefined,
+  owner: undefined,
+  overwritten: false,
+  frozen: false,
+  training: false,
+  count: 0,
+  residual: false,
+  segments: undefined,
+  interrupted: false,
+  used: false,
+});
+
 /** What a layer asks of a context: how many bytes its copies and its own statistics take. */
 export interface Needs {
   /** Of a copy of x. */

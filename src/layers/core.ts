@@ -34,6 +34,8 @@ type Last = { context: Context; running: boolean; groups: number } | { copy: Sta
 /** What a layer is inside, out of reach of whoever holds it. One class for all families keeps the calls fast. */
 export class LayerCore {
   readonly who: string;
+  /** How errors call each use, put together once: 10 ns of a call. */
+  readonly names: Readonly<Record<"forward" | "forwardInto" | "backward" | "backwardInto", string>>;
   readonly channels: number;
   readonly eps: number;
   /** As the kernels number it. */
@@ -42,6 +44,8 @@ export class LayerCore {
   readonly learned: Parameters;
   training = true;
   residualGrad: Minibatch | null = null;
+  /** The last forward, where the next may be the same but for its Tensors: see forward.ts. */
+  ready: unknown;
   /** Where the statistics of the last forward and of the last training forward are. */
   last: Last;
   lastBatch: Last;
@@ -60,6 +64,12 @@ export class LayerCore {
     family: Family,
   ) {
     this.who = who;
+    this.names = {
+      forward: `${who}.forward`,
+      forwardInto: `${who}.forwardInto`,
+      backward: `${who}.backward`,
+      backwardInto: `${who}.backwardInto`,
+    };
     this.channels = channels;
     this.eps = eps;
     this.activation = activation;
@@ -166,7 +176,7 @@ export class LayerCore {
 
   dispose(): void {
     this.#disposed = true;
-    this.last = this.lastBatch = undefined;
+    this.last = this.lastBatch = this.ready = undefined;
     this.#own?.release();
     for (const ref of this.#contexts) ref.deref()?.release();
     this.#own = undefined;

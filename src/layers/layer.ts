@@ -88,13 +88,13 @@ export abstract class Layer {
   forward<T extends Minibatch>(x: T, options?: CallOptions): T;
   forward(x: Minibatch, options?: CallOptions): Minibatch {
     const core = coreOf(this);
-    return forward(core, `${core.who}.forward`, x, NEW, options);
+    return forward(core, core.names.forward, x, NEW, options);
   }
 
   /** The same, written to `out`, of either kind and returned; in evaluation mode `out` may be x itself. */
   forwardInto<T extends Minibatch>(x: Minibatch, out: T, options?: CallOptions): T {
     const core = coreOf(this);
-    return forward(core, `${core.who}.forwardInto`, x, out, options) as T;
+    return forward(core, core.names.forwardInto, x, out, options) as T;
   }
 
   /**
@@ -109,13 +109,13 @@ export abstract class Layer {
   backward<T extends Minibatch>(dy: T, options?: BackwardOptions): T;
   backward(dy: Minibatch, options?: BackwardOptions): Minibatch {
     const core = coreOf(this);
-    return backward(core, `${core.who}.backward`, dy, NEW, options);
+    return backward(core, core.names.backward, dy, NEW, options);
   }
 
   /** The same, written to `dx`, which may be dy itself, and the residual's gradient to `residualGrad`. */
   backwardInto<T extends Minibatch>(dy: Minibatch, dx: T, options?: BackwardOptions): T {
     const core = coreOf(this);
-    return backward(core, `${core.who}.backwardInto`, dy, dx, options) as T;
+    return backward(core, core.names.backwardInto, dy, dx, options) as T;
   }
 
   /** Another place for what a forward leaves: `forward(x, { context })`, `backward(dy, { context })`, `context.dispose()`. */

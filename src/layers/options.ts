@@ -97,11 +97,28 @@ export interface BackwardCall {
   residualGrad: unknown;
 }
 
+const RETAINED: BackwardCall = { context: undefined, retain: true, residualGrad: undefined };
+
+/** `retain` of options that have nothing else, as those of many backwards do: reading all of them takes 0.3 us. */
+function retainAlone(options: unknown): boolean | undefined {
+  try {
+    const keys = Object.keys(options as object);
+    if (keys.length !== 1 || keys[0] !== "retain") return;
+    const { retain } = options as { retain: unknown };
+    if (typeof retain === "boolean") return retain;
+  } catch {
+    // What cannot be read is said by who reads it all.
+  }
+  return;
+}
+
 const ONCE: BackwardCall = { context: undefined, retain: false, residualGrad: undefined };
 
 /** Reads a backward's options. @throws TypeError */
 export function readBackwardCall(core: LayerCore, who: string, options: unknown): BackwardCall {
   if (options === undefined) return ONCE;
+  const retain = retainAlone(options);
+  if (retain !== undefined) return retain ? RETAINED : ONCE;
   const o = readOptions(who, options, { ...ONCE });
   return {
     context: o.context === undefined ? undefined : readContext(who, core, o.context),

@@ -97,8 +97,9 @@ export class Running {
     const v = places!.variance / 8;
     const factor = this.#unbiased ? count / (count - 1) : 1;
     const missed = momentum === null ? this.#missed : undefined;
+    let share = momentum ?? 1 / batches;
     for (let c = 0, n = this.#channels; c < n; c++) {
-      const share = momentum ?? 1 / (missed ? batches - missed[c]! : batches);
+      if (missed) share = 1 / (batches - missed[c]!);
       // In this form equal minibatches have just their own average.
       const newMean = mean[c]! + share * (f64[m + c]! - mean[c]!);
       const newVariance = variance[c]! + share * (factor * f64[v + c]! - variance[c]!);
