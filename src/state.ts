@@ -1,6 +1,7 @@
 import { checkSize, isArray } from "./arrays.js";
 import { describe, rangeError, read, typeError } from "./errors.js";
 import { fromBfloat16, fromFloat16 } from "./half.js";
+import type { OwnFloat32Array, OwnFloat64Array } from "./own.js";
 import { kindOf } from "./typed.js";
 
 /** A layer's state under PyTorch's names: running statistics in float64, as the layer keeps them. */
@@ -35,9 +36,7 @@ export type StateEntry =
 export type StateSource = Readonly<Record<string, StateEntry>> | ReadonlyMap<string, StateEntry>;
 
 /** The values that readState has read, checked and copied; optional and missing entries are absent. */
-export type ReadState<K extends string = string> = Partial<
-  Record<K, Float32Array<ArrayBuffer> | Float64Array<ArrayBuffer>>
->;
+export type ReadState<K extends string = string> = Partial<Record<K, OwnFloat32Array | OwnFloat64Array>>;
 
 const SHOWN = 24;
 

@@ -12,6 +12,7 @@ import {
 import { BRAND, COPY } from "./brand.js";
 import { disposed, proxied, readOptions, readShape, typeError } from "./errors.js";
 import { type Numbers, readNumbers } from "./numbers.js";
+import type { OwnFloat32Array } from "./own.js";
 import { Arena } from "./runtime/arena.js";
 import { type Runtime, runtime, withRoom } from "./runtime/runtime.js";
 import { made, unmade } from "./tidy.js";
@@ -171,8 +172,8 @@ export class Tensor {
   }
 
   /** A copy of the values, the caller's own. */
-  toArray(): Float32Array<ArrayBuffer> {
-    return this.data.slice() as Float32Array<ArrayBuffer>;
+  toArray(): OwnFloat32Array {
+    return this.data.slice() as OwnFloat32Array;
   }
 
   /** What JSON makes of it; `tensor(shape, data)` makes a Tensor of that again. Not finite values become null, as ever. */

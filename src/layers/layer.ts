@@ -2,6 +2,7 @@ import { clear, copyInto, copyOf } from "../arrays.js";
 import { COPY, LAYER } from "../brand.js";
 import { type Minibatch, NEW } from "../engine/operand.js";
 import { checkBoolean, checkFinite, checkWord, fix, proxied, readOptions } from "../errors.js";
+import type { OwnFloat32Array } from "../own.js";
 import { type Entry, type LoadResult, readState, type StateDict, type StateSource } from "../state.js";
 import type { Tensor } from "../tensor.js";
 import { backward } from "./backward.js";
@@ -83,7 +84,7 @@ export abstract class Layer {
    * @returns a new minibatch of x's kind and shape, the caller's own
    * @throws TypeError, RangeError for a wrong argument; nothing has changed then
    */
-  forward(x: Float32Array, options?: CallOptions): Float32Array;
+  forward(x: Float32Array, options?: CallOptions): OwnFloat32Array;
   forward(x: Tensor, options?: CallOptions): Tensor;
   forward<T extends Minibatch>(x: T, options?: CallOptions): T;
   forward(x: Minibatch, options?: CallOptions): Minibatch {
@@ -104,7 +105,7 @@ export abstract class Layer {
    * @returns a new minibatch of dy's kind, shaped like x, the caller's own
    * @throws Error without a forward before it, or one that is used up; TypeError, RangeError for a wrong dy
    */
-  backward(dy: Float32Array, options?: BackwardOptions): Float32Array;
+  backward(dy: Float32Array, options?: BackwardOptions): OwnFloat32Array;
   backward(dy: Tensor, options?: BackwardOptions): Tensor;
   backward<T extends Minibatch>(dy: T, options?: BackwardOptions): T;
   backward(dy: Minibatch, options?: BackwardOptions): Minibatch {

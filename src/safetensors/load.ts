@@ -1,4 +1,5 @@
 import { checkWord, rangeError, read, readOptions, typeError } from "../errors.js";
+import type { OwnFloat32Array } from "../own.js";
 import { bytesOf, kindOf } from "../typed.js";
 import { Header, headerLength } from "./header.js";
 import {
@@ -49,7 +50,7 @@ export function readPrecision(who: string, options: unknown): Precision | undefi
 export function loadSafetensors(
   file: Uint8Array | ArrayBuffer,
   options: { dtype: "float32" },
-): Record<string, Float32Array<ArrayBuffer>>;
+): Record<string, OwnFloat32Array>;
 export function loadSafetensors(
   file: Uint8Array | ArrayBuffer,
   options: { dtype: "keep" },

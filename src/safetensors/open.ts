@@ -1,4 +1,5 @@
 import { describe, rangeError, read, typeError } from "../errors.js";
+import type { OwnFloat32Array, OwnUint8Array } from "../own.js";
 import { listOf } from "../state.js";
 import { Header, headerLength } from "./header.js";
 import { readPrecision } from "./load.js";
@@ -25,7 +26,7 @@ export interface SafetensorsFile {
    *
    * @throws RangeError for a name that is not there and a type that is not read here; what reading the source throws
    */
-  load(name: string, options: { dtype: "float32" }): Promise<Float32Array<ArrayBuffer>>;
+  load(name: string, options: { dtype: "float32" }): Promise<OwnFloat32Array>;
   load(name: string, options: { dtype: "keep" }): Promise<KeptArray>;
   load(name: string, options?: { dtype?: undefined }): Promise<FloatArray>;
   load(name: string, options?: { dtype?: Precision | undefined }): Promise<FloatArray | KeptArray>;
@@ -79,7 +80,7 @@ class OpenFile implements SafetensorsFile {
     return shard.header.dtype(i);
   }
 
-  load(name: string, options: { dtype: "float32" }): Promise<Float32Array<ArrayBuffer>>;
+  load(name: string, options: { dtype: "float32" }): Promise<OwnFloat32Array>;
   load(name: string, options: { dtype: "keep" }): Promise<KeptArray>;
   load(name: string, options?: { dtype?: undefined }): Promise<FloatArray>;
   async load(name: string, options?: { dtype?: Precision | undefined }): Promise<FloatArray | KeptArray> {
@@ -115,7 +116,7 @@ async function readShard(who: string, source: Source, first: Uint8Array): Promis
   return { source, header: new Header(who, bytes, data), start };
 }
 
-const firstOf = (source: Source): Promise<Uint8Array<ArrayBuffer>> =>
+const firstOf = (source: Source): Promise<OwnUint8Array> =>
   source.read(0, Math.min(source.size ?? FIRST, FIRST), true);
 
 /** Whether these are the first bytes of JSON: as the length of a header they would be beyond any limit. */

@@ -1,5 +1,6 @@
 import { isArray } from "../arrays.js";
 import { rangeError, read, typeError } from "../errors.js";
+import type { OwnUint8Array } from "../own.js";
 import { readEntries } from "../state.js";
 import { bytesOf, kindOf } from "../typed.js";
 import { METADATA } from "./header.js";
@@ -102,7 +103,7 @@ export function saveSafetensors(
   dict: Named<SavedArray>,
   metadata: Named<string> = {},
   shapes: Named<readonly number[]> = {},
-): Uint8Array<ArrayBuffer> {
+): OwnUint8Array {
   const who = "saveSafetensors";
   const given = readEntries(who, "shapes", shapes);
   const fields = readEntries(who, "the state dict", dict);
@@ -126,7 +127,7 @@ export function saveSafetensors(
   );
 }
 
-function write(who: string, texts: Map<string, string>, tensors: readonly Entry[]): Uint8Array<ArrayBuffer> {
+function write(who: string, texts: Map<string, string>, tensors: readonly Entry[]): OwnUint8Array {
   let end = 0;
   const fields = tensors.map(({ name, dtype, shape, bytes }) => {
     const data_offsets = [end, (end += bytes.length)];

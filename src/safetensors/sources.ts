@@ -1,4 +1,5 @@
 import { rangeError, read, readOptions, typeError } from "../errors.js";
+import type { OwnUint8Array } from "../own.js";
 import { viewOf } from "./load.js";
 
 /** As much of Node's `fs.promises` FileHandle as is used. */
@@ -20,7 +21,7 @@ export interface Source {
   /** Where it lies, if that is a URL. */
   url?: URL;
   /** A fresh copy of bytes `begin` to `end`; fewer only where `clipped` and the file ends. */
-  read(begin: number, end: number, clipped?: boolean): Promise<Uint8Array<ArrayBuffer>>;
+  read(begin: number, end: number, clipped?: boolean): Promise<OwnUint8Array>;
 }
 
 /** A read of more at once fails on some systems. */

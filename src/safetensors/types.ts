@@ -1,5 +1,17 @@
 import { rangeError } from "../errors.js";
 import { fromBfloat16, fromFloat16 } from "../half.js";
+import type {
+  OwnBigInt64Array,
+  OwnBigUint64Array,
+  OwnFloat32Array,
+  OwnFloat64Array,
+  OwnInt8Array,
+  OwnInt16Array,
+  OwnInt32Array,
+  OwnUint8Array,
+  OwnUint16Array,
+  OwnUint32Array,
+} from "../own.js";
 
 /** A Float16Array, as far as compilers without it know one. */
 export interface Float16Values extends ArrayBufferView, ArrayLike<number> {
@@ -8,17 +20,17 @@ export interface Float16Values extends ArrayBufferView, ArrayLike<number> {
 
 /** An array of the file's own type, with that type and the shape: see `Precision`. */
 export type KeptArray = (
-  | Float64Array<ArrayBuffer>
-  | Float32Array<ArrayBuffer>
+  | OwnFloat64Array
+  | OwnFloat32Array
   | Float16Values
-  | BigInt64Array<ArrayBuffer>
-  | BigUint64Array<ArrayBuffer>
-  | Int32Array<ArrayBuffer>
-  | Uint32Array<ArrayBuffer>
-  | Int16Array<ArrayBuffer>
-  | Uint16Array<ArrayBuffer>
-  | Int8Array<ArrayBuffer>
-  | Uint8Array<ArrayBuffer>
+  | OwnBigInt64Array
+  | OwnBigUint64Array
+  | OwnInt32Array
+  | OwnUint32Array
+  | OwnInt16Array
+  | OwnUint16Array
+  | OwnInt8Array
+  | OwnUint8Array
 ) & {
   /** The format's name of the type: "BF16" tells a Uint16Array of bfloat16 bits from one of integers. */
   readonly dtype: string;
@@ -27,7 +39,7 @@ export type KeptArray = (
 };
 
 /** What is read when nothing is asked for: float32, and float64 where that was written. */
-export type FloatArray = Float32Array<ArrayBuffer> | Float64Array<ArrayBuffer>;
+export type FloatArray = OwnFloat32Array | OwnFloat64Array;
 
 /**
  * How values are given. Without it F64 comes as a Float64Array, as do the counts named `num_batches_tracked`, and all
@@ -144,7 +156,7 @@ export function decode(
         ? fromBfloat16(values as Uint16Array)
         : (values as Float32Array);
   if (wide) return new Float64Array(floats);
-  return floats instanceof Float32Array ? (floats as Float32Array<ArrayBuffer>) : new Float32Array(floats);
+  return floats instanceof Float32Array ? (floats as OwnFloat32Array) : new Float32Array(floats);
 }
 
 /** Adds the type and the shape to an array of the file's own type. Not enumerable: they are no values. */
