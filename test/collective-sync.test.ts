@@ -341,6 +341,21 @@ describe("typed errors on all ranks, and nothing changed", () => {
   });
 });
 
+test("a collective of another's making may give Buffers", async () => {
+  const collective = {
+    rank: 0,
+    size: 1,
+    allGather: async (bytes: Uint8Array) => [Buffer.concat([Buffer.alloc(3), bytes]).subarray(3)],
+  };
+  const layer = new SyncBatchNorm(2, { collective });
+  const x = normals(8, 1);
+  await layer.forward(x);
+  expect(layer.batchMean![0]).toBeCloseTo((x[0]! + x[2]! + x[4]! + x[6]!) / 4, 6);
+  const grad = Float32Array.of(1, 2);
+  await syncGradients([{ data: grad.slice(), grad }], collective);
+  expect(grad).toEqual(Float32Array.of(1, 2));
+});
+
 describe("syncGradients", () => {
   const parameter = (...grad: number[]) => ({
     data: new Float32Array(grad.length),

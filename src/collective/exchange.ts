@@ -21,7 +21,7 @@ function pack(description: string, values: Float64Array): Uint8Array {
 }
 
 function unpack(bytes: Uint8Array): { description: string; values: Float64Array } {
-  const copy = bytes.slice();
+  const copy = new Uint8Array(bytes);
   const length = copy.length >= 4 ? new DataView(copy.buffer).getUint32(0, true) : 0;
   const start = Math.ceil((4 + length) / 8) * 8;
   if (start > copy.length) return { description: "{}", values: new Float64Array(0) };

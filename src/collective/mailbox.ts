@@ -20,7 +20,8 @@ export class Mailbox {
   take({ rank, part, parts, history, raw }: Message): void {
     const letter = (this.#letters[rank] ??= { parts: new Array(parts), missing: parts, history });
     if (parts !== letter.parts.length || part >= parts || letter.parts[part]) return;
-    letter.parts[part] = raw.slice();
+    // Of Node's Buffers, which may come here, `slice` is a view.
+    letter.parts[part] = new Uint8Array(raw);
     if (--letter.missing === 0) this.#complete++;
   }
 

@@ -63,7 +63,9 @@ export async function syncGradients(
     const message = `${WHO}: expected the same parameters on all ${ranks.size} ranks, got others on ${nameRanks(odd)}`;
     throw new CollectiveError("mismatch", odd, Number.NaN, message);
   }
-  const values = gathered.map((part) => new Float32Array(part.slice(lengths.byteLength).buffer));
+  const values = gathered.map(
+    (part) => new Float32Array(new Uint8Array(part.subarray(lengths.byteLength)).buffer),
+  );
   const lost = grads.findIndex((grad, i) => grad.length !== lengths[i + 2]);
   if (lost >= 0) throw rangeError(WHO, "gradients to stay as they are during the call", grads[lost]);
   let i = 0;

@@ -73,7 +73,8 @@ export class Network {
     const times = this.#random() < duplicates ? 2 : 1;
     for (let i = 0; i < times; i++) {
       if (this.#random() < loss) continue;
-      const copy = message.slice();
+      // As Node's clients give them: Buffers, views of a pool that is used again.
+      const copy = Buffer.from(message);
       if (this.#random() < damage)
         copy[Math.floor(this.#random() * copy.length)]! ^= 1 << (this.#random() * 8);
       if (delay > 0) setTimeout(() => listener(copy), this.#random() * delay);
