@@ -75,4 +75,11 @@ export class Broker {
 
 /** A connection that outlives the broker's restarts. */
 export const connectTo = (servers: string, options: { reconnect?: boolean } = {}): Promise<NatsConnection> =>
-  connect({ servers, maxReconnectAttempts: -1, reconnectTimeWait: 30, reconnectJitter: 20, ...options });
+  connect({
+    servers,
+    maxReconnectAttempts: -1,
+    reconnectTimeWait: 30,
+    reconnectJitter: 20,
+    waitOnFirstConnect: options.reconnect !== false,
+    ...options,
+  });
