@@ -46,7 +46,7 @@ export class Rank {
       if (report) return report;
       assert.ok(this.alive, "the rank is gone");
       const rest = deadline - Date.now();
-      assert.ok(rest > 0, `no such report in ${patience} ms`);
+      assert.ok(rest > 0, `no such report in ${patience} ms, but ${JSON.stringify(this.reports.at(-1))}`);
       await new Promise<void>((resolve) => {
         const timer = setTimeout(resolve, rest);
         this.#heard = () => {

@@ -42,4 +42,4 @@ if (rank === 0) {
 }
 await collective.close();
 await connection.close();
-process.disconnect();
+process.disconnect?.();
