@@ -10,13 +10,27 @@ export type { Collective, GroupOptions } from "./collective/types.js";
 
 /** What is used of a connection of `@nats-io/transport-node`, of `wsconnect` in a page, or of another client like them. */
 export interface NatsConnectionLike {
+  /** Sends a message to all who have subscribed to `subject`. */
   publish(subject: string, payload?: Uint8Array): void;
+  /** Has `callback` called with each message to `subject`. */
   subscribe(
     subject: string,
     options: { callback: (error: Error | null, message: { data: Uint8Array }) => void },
-  ): { unsubscribe(): void };
+  ): NatsSubscriptionLike;
   /** What the server said of itself, its limit for a message in bytes among it. */
-  readonly info?: { max_payload: number } | undefined;
+  readonly info?: NatsServerInfoLike | undefined;
+}
+
+/** What is used of a subscription. */
+export interface NatsSubscriptionLike {
+  /** Ends it. */
+  unsubscribe(): void;
+}
+
+/** What is used of what a server says of itself. */
+export interface NatsServerInfoLike {
+  /** The longest message that it takes, in bytes. */
+  max_payload: number;
 }
 
 /** Which group, and who this is in it. */
@@ -49,7 +63,7 @@ export function natsCollective(connection: NatsConnectionLike, options: NatsColl
   );
   if (!usable) throw typeError(who, "a NATS connection", connection);
   const subject = `wasm-norm.collective.${group}`;
-  let subscription: { unsubscribe(): void } | undefined;
+  let subscription: NatsSubscriptionLike | undefined;
   const transport: Transport = {
     send: (message) => connection.publish(subject, message),
     listen(listener) {

@@ -22,6 +22,7 @@ export type CollectiveErrorCode =
  * ranks, and no result of that call was given.
  */
 export class CollectiveError extends Error {
+  /** "CollectiveError". */
   override readonly name = "CollectiveError";
   /** What went wrong. */
   readonly code: CollectiveErrorCode;

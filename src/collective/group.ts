@@ -11,7 +11,7 @@ import { checkFinite, checkInteger, readOptions, typeError } from "../errors.js"
 import { crc32 } from "./crc32.js";
 import { type CollectiveError, type CollectiveErrorCode, failureOf } from "./error.js";
 import { Mailbox } from "./mailbox.js";
-import { type Breach, Members } from "./members.js";
+import { type Breach, type Call, Members, REASONS } from "./members.js";
 import { Outbox } from "./outbox.js";
 import { mostCommon } from "./ranks.js";
 import type { Collective, GroupOptions, Transport } from "./types.js";
@@ -20,25 +20,6 @@ import { decode, decodeRanks, Kind, type Message } from "./wire.js";
 /** As many failed steps are remembered: a rank that is further behind finds them out one deadline at a time. */
 const FAILED_STEPS = 1024;
 const MOST_PARTS = 1 << 20;
-/** Why a group is broken, as messages number it. */
-const REASONS: CollectiveErrorCode[] = [
-  "timeout",
-  "version",
-  "size",
-  "epoch",
-  "restarted",
-  "diverged",
-  "closed",
-];
-
-interface Call {
-  resolve(bytes: Uint8Array[]): void;
-  reject(error: Error): void;
-  timers: Set<ReturnType<typeof setTimeout>>;
-  /** Whom each rank misses as the deadline is near; undefined before. */
-  verdicts: Map<number, number[]> | undefined;
-}
-
 /** A collective over a transport, and what can be said of it. */
 export class Group implements Collective {
   readonly rank: number;

@@ -1,6 +1,26 @@
 import type { CollectiveErrorCode } from "./error.js";
 import type { Message } from "./wire.js";
 
+/** Why a group is broken, as messages number it. */
+export const REASONS: CollectiveErrorCode[] = [
+  "timeout",
+  "version",
+  "size",
+  "epoch",
+  "restarted",
+  "diverged",
+  "closed",
+];
+
+/** What a rank is waiting for. */
+export interface Call {
+  resolve(bytes: Uint8Array[]): void;
+  reject(error: Error): void;
+  timers: Set<ReturnType<typeof setTimeout>>;
+  /** Whom each rank misses as the deadline is near; undefined before. */
+  verdicts: Map<number, number[]> | undefined;
+}
+
 /** Why a group cannot go on, and because of whom. */
 export interface Breach {
   code: CollectiveErrorCode;

@@ -5,11 +5,15 @@ import type { GroupOptions, Transport } from "./types.js";
 
 /** What there is of a MessagePort or a BroadcastChannel, a page's, a worker's or Node's. */
 export interface Port {
+  /** Sends. */
   postMessage(message: Uint8Array): void;
+  /** Listens. */
   addEventListener(type: "message", listener: (event: { data: unknown }) => void): void;
+  /** Listens no longer. */
   removeEventListener(type: "message", listener: (event: { data: unknown }) => void): void;
   /** Of a MessagePort, which delivers nothing before. */
   start?(): void;
+  /** Ends it. */
   close(): void;
 }
 

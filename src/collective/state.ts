@@ -2,6 +2,14 @@ import { rangeError, read, readOptions, typeError } from "../errors.js";
 import type { Vectors } from "./parameters.js";
 import { type RunningStatistics, readNumbers } from "./running.js";
 
+/** What of a state dict did not meet. */
+export interface StateDifference {
+  /** Entries that the layer has and the dict has not. */
+  missing: string[];
+  /** Entries that the dict has and the layer has not. */
+  unexpected: string[];
+}
+
 /**
  * Takes a state dict with PyTorch's names: all of it is read and judged before anything changes.
  *
@@ -13,7 +21,7 @@ export function loadState(
   { gamma, beta }: Vectors,
   running: RunningStatistics | null,
   strict: boolean,
-): { missing: string[]; unexpected: string[] } {
+): StateDifference {
   const known = [
     ...(gamma ? ["weight"] : []),
     ...(beta ? ["bias"] : []),

@@ -5,7 +5,7 @@ import type { Affine, Parameter } from "../layers/parameters.js";
 import type { Layout } from "./minibatch.js";
 import { markSynchronized, readParameters, type Vectors } from "./parameters.js";
 import { type Numbers, RunningStatistics, readNumbers } from "./running.js";
-import { loadState } from "./state.js";
+import { loadState, type StateDifference } from "./state.js";
 import { type Collective, checkCollective } from "./types.js";
 
 /** The options of `new SyncBatchNorm`: BatchNorm's, and over what. */
@@ -199,10 +199,7 @@ export abstract class SyncLayer {
    * @returns the names that are missing and those that are not known
    * @throws TypeError, RangeError naming the entry; nothing has changed then
    */
-  loadStateDict(
-    dict: Readonly<Record<string, Numbers>>,
-    options?: { strict?: boolean },
-  ): { missing: string[]; unexpected: string[] } {
+  loadStateDict(dict: Readonly<Record<string, Numbers>>, options?: { strict?: boolean }): StateDifference {
     const who = this.use("loadStateDict");
     const { strict } = readOptions(who, options, { strict: true });
     const running = this.trackRunningStats ? this.running : null;
