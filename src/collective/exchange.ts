@@ -29,6 +29,11 @@ function unpack(bytes: Uint8Array): { description: string; values: Float64Array 
   return { description, values: new Float64Array(copy.buffer, start, (copy.length - start) >> 3) };
 }
 
+function startsAlike(a: Uint8Array, b: Uint8Array, length: number): boolean {
+  for (let i = 0; i < length; i++) if (a[i] !== b[i]) return false;
+  return true;
+}
+
 function parse(description: string): Description {
   try {
     return JSON.parse(description) as Description;
@@ -49,7 +54,14 @@ export async function exchange(
   values: Float64Array,
 ): Promise<Float64Array[]> {
   const own: Description = { version: EXCHANGE, ...description, values: values.length };
-  const gathered = (await collective.allGather(pack(JSON.stringify(own), values))).map(unpack);
+  const packed = pack(JSON.stringify(own), values);
+  const parts = await collective.allGather(packed);
+  const start = packed.length - values.byteLength;
+  // As a rule all say the same, which bytes show sooner than words.
+  if (parts.every((part) => part.length === packed.length && startsAlike(part, packed, start))) {
+    return parts.map((part) => new Float64Array(new Uint8Array(part.subarray(start)).buffer));
+  }
+  const gathered = parts.map(unpack);
   const all = gathered.map((one) => parse(one.description));
   for (const field of new Set(all.flatMap((one) => Object.keys(one)))) {
     const said = all.map((one) => one[field]);

@@ -3,7 +3,8 @@ import assert from "node:assert/strict";
 import { after, afterEach, before, describe, test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import { natsCollective } from "wasm-norm/nats";
-import { Broker, connectTo } from "../src/broker.ts";
+import { Broker } from "../../broker.ts";
+import { connectTo } from "../src/connect.ts";
 import { judge, killAll, Rank } from "./ranks.ts";
 
 let broker: Broker;

@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { after, test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
-import { Broker } from "../src/broker.ts";
+import { Broker } from "../../broker.ts";
 import { random } from "./minibatch.ts";
 import { judge, killAll, Rank } from "./ranks.ts";
 

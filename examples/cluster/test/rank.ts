@@ -1,8 +1,8 @@
 // A rank as a process of its own: for each "run" that it is sent it normalizes minibatches until it is told to stop or a
 // call fails, and says what came of each step.
-import { connect } from "@nats-io/transport-node";
 import { CollectiveError, SyncBatchNorm } from "wasm-norm/collective";
 import { natsCollective } from "wasm-norm/nats";
+import { connectTo } from "../src/connect.ts";
 import { FEATURES, shard } from "./minibatch.ts";
 
 export interface Run {
@@ -37,12 +37,7 @@ export type Report =
   | { kind: "done"; epoch: number };
 
 const say = (report: Report) => process.send!(report);
-const connection = await connect({
-  servers: process.argv[2]!,
-  maxReconnectAttempts: -1,
-  reconnectTimeWait: 30,
-  reconnectJitter: 20,
-});
+const connection = await connectTo(process.argv[2]!);
 
 process.on("message", async ({ epoch, rank, size, deadline, seed, steps }: Run) => {
   const collective = natsCollective(connection, { group: "kills", rank, size, deadline, epoch });

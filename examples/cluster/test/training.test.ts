@@ -1,7 +1,7 @@
 // Three processes have the loss curve of one.
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { Broker } from "../src/broker.ts";
+import { Broker } from "../../broker.ts";
 import { trainInOne, trainTogether } from "../src/training/main.ts";
 
 test("three processes with SyncBatchNorm have the loss curve of one with BatchNorm", async (context) => {

@@ -4,7 +4,7 @@ import { fork } from "node:child_process";
 import { once } from "node:events";
 import { cpus } from "node:os";
 import { fileURLToPath } from "node:url";
-import { Broker } from "../broker.ts";
+import { Broker } from "../../../broker.ts";
 import { costOf, type Machine } from "./model.ts";
 
 const ROWS = 64;

@@ -2,7 +2,7 @@
 import { SyncBatchNorm } from "wasm-norm/collective";
 import { natsCollective } from "wasm-norm/nats";
 import { seededRandom } from "../../../digits/random.ts";
-import { connectTo } from "../broker.ts";
+import { connectTo } from "../connect.ts";
 
 const [url, rank, size, channels, rows, rounds] = process.argv
   .slice(2)

@@ -1,6 +1,6 @@
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
-import { connectTo } from "../broker.ts";
+import { connectTo } from "../connect.ts";
 import { shardsOf } from "./data.ts";
 import { Job } from "./job.ts";
 import { type Column, decode, mergeAll } from "./partial.ts";

@@ -7,7 +7,7 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { Presets, SingleBar } from "cli-progress";
 import Table from "cli-table3";
-import { Broker } from "../broker.ts";
+import { Broker } from "../../../broker.ts";
 import { collect } from "./coordinator.ts";
 import { makeDataSet } from "./data.ts";
 

@@ -1,6 +1,6 @@
 // npm run statistics -- worker nats://host:4222 [job]: one of any number of workers, which may come and go.
 import { setTimeout as sleep } from "node:timers/promises";
-import { connectTo } from "../broker.ts";
+import { connectTo } from "../connect.ts";
 import { Job } from "./job.ts";
 import { encode, partialOf } from "./partial.ts";
 

@@ -3,10 +3,10 @@ import { fork } from "node:child_process";
 import { once } from "node:events";
 import { readFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
+import { Broker } from "../../../broker.ts";
 import { ARMS } from "../../../digits/arms.ts";
 import { parseDigits } from "../../../digits/data.ts";
 import { train as trainAlone } from "../../../digits/train.ts";
-import { Broker } from "../broker.ts";
 import { SETTINGS } from "./network.ts";
 
 /** The losses of all steps, of so many processes, by rank. */

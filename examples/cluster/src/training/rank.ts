@@ -2,7 +2,7 @@
 import { readFileSync } from "node:fs";
 import { natsCollective } from "wasm-norm/nats";
 import { parseDigits } from "../../../digits/data.ts";
-import { connectTo } from "../broker.ts";
+import { connectTo } from "../connect.ts";
 import { train } from "./network.ts";
 
 const [url, group, rank, size] = process.argv.slice(2) as [string, string, string, string];

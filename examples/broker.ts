@@ -1,11 +1,10 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
 import { mkdtempSync, rmSync } from "node:fs";
-import { createServer } from "node:net";
+import { connect, createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
-import { connect, type NatsConnection } from "@nats-io/transport-node";
 
 async function freePort(): Promise<number> {
   const server = createServer().listen(0, "127.0.0.1");
@@ -14,6 +13,19 @@ async function freePort(): Promise<number> {
   server.close();
   await once(server, "close");
   return port;
+}
+
+/** Whether a server greets on that port, as NATS does. */
+function greets(port: number): Promise<boolean> {
+  return new Promise((resolve) => {
+    const socket = connect(port, "127.0.0.1");
+    const answer = (greeted: boolean) => {
+      socket.destroy();
+      resolve(greeted);
+    };
+    socket.once("error", () => answer(false));
+    socket.once("data", (greeting) => answer(greeting.toString().startsWith("INFO")));
+  });
 }
 
 /** A nats-server of one's own on loopback, with JetStream, which keeps its streams in files. */
@@ -50,20 +62,13 @@ export class Broker {
     const options = ["-a", "127.0.0.1", "-p", String(this.#port), "-js", "-sd", this.#directory];
     const server = spawn("nats-server", options, { stdio: "ignore" });
     let failed: Error | undefined;
-    server.once("error", (error) => {
-      failed = new Error("nats-server cannot be started: Debian has it in the package nats-server", {
-        cause: error,
-      });
+    server.once("error", (cause) => {
+      failed = new Error("nats-server cannot be started: it is Debian's package nats-server", { cause });
     });
     this.#server = server;
-    for (const deadline = Date.now() + 10_000; ; await sleep(20)) {
+    for (const deadline = Date.now() + 10_000; !(await greets(this.#port)); await sleep(20)) {
       if (failed) throw failed;
-      try {
-        await (await connectTo(this.url, { reconnect: false })).close();
-        return;
-      } catch (error) {
-        if (Date.now() > deadline) throw error;
-      }
+      if (Date.now() > deadline) throw new Error("nats-server does not answer");
     }
   }
 
@@ -72,14 +77,3 @@ export class Broker {
     rmSync(this.#directory, { recursive: true, force: true });
   }
 }
-
-/** A connection that outlives the broker's restarts. */
-export const connectTo = (servers: string, options: { reconnect?: boolean } = {}): Promise<NatsConnection> =>
-  connect({
-    servers,
-    maxReconnectAttempts: -1,
-    reconnectTimeWait: 30,
-    reconnectJitter: 20,
-    waitOnFirstConnect: options.reconnect !== false,
-    ...options,
-  });
