@@ -87,7 +87,7 @@ describe("a missing rank", () => {
     expect(await outcomes(calls)).toEqual(calls.map(() => failure("timeout", [2])));
     const took = performance.now() - start;
     expect(took).toBeGreaterThan(195);
-    expect(took).toBeLessThan(300);
+    expect(took).toBeLessThan(600);
     await expect(calls[0]).rejects.toThrow(
       /expected bytes of all 4 ranks within 200 ms, got none of rank 2 \(step 0\)/,
     );
