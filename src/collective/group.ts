@@ -193,9 +193,7 @@ export class Group implements Collective {
       this.#break({ code: "diverged", ranks: odd }, true);
       return;
     }
-    const bytes = mail.read();
-    const sums = Uint32Array.from(bytes, (part) => crc32(part));
-    this.#end(crc32(new Uint8Array(sums.buffer), this.#history)).resolve(bytes);
+    this.#end(crc32(mail.checksums(), this.#history)).resolve(mail.read());
   }
 
   /** Ends the present call: the next one is another step. */

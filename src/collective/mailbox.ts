@@ -1,4 +1,4 @@
-import { encode, HEADER_BYTES, type Header, type Message } from "./wire.js";
+import { checksumOf, encode, HEADER_BYTES, type Header, type Message } from "./wire.js";
 
 /** What one rank sent for a step. */
 interface Letter {
@@ -57,6 +57,13 @@ export class Mailbox {
   /** Of a complete step: what each rank knew of the steps before. */
   histories(): number[] {
     return this.#letters.map((letter) => letter!.history);
+  }
+
+  /** Of a complete step: the checksums of all messages, by rank. */
+  checksums(): Uint8Array {
+    return Uint8Array.from(
+      this.#letters.flatMap((letter) => letter!.parts.flatMap((part) => [...checksumOf(part!)])),
+    );
   }
 
   /** Of a complete step: the bytes of each rank, in arrays of their own. */

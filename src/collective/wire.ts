@@ -68,6 +68,9 @@ export function encode(header: Header, payload: Uint8Array): Uint8Array {
   return raw;
 }
 
+/** The checksum that a message bears. */
+export const checksumOf = (raw: Uint8Array): Uint8Array => raw.subarray(4, 8);
+
 /** A message; the rank and epoch of one in another version; or nothing, where the bytes are noise. */
 export function decode(raw: Uint8Array): Message | { foreign: number; epoch: number } | undefined {
   if (raw.length < 24) return undefined;

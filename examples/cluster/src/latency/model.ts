@@ -1,6 +1,6 @@
 // What a call costs on many ranks, from what it sends. All ranks publish once and hear all others: one round.
 
-/** Of a message: the protocol's header, and the description of the call in JSON. */
+// Of a message: the protocol's header, and the description of the call in JSON.
 const HEADER = 52;
 const DESCRIPTION = 260;
 
@@ -20,9 +20,11 @@ export interface Cost {
 export interface Machine {
   /** Milliseconds of a message's way there and back, with nothing else to do. */
   latency: number;
-  /** Milliseconds that the broker works for a delivery, and a rank for a message that it receives. */
+  /** Milliseconds that the broker works for a delivery. */
   perDelivery: number;
+  /** Milliseconds that a rank works for a message that it receives, and for each megabyte of it. */
   perMessage: number;
+  perMegabyte: number;
   /** Megabytes in a millisecond, of the broker's link. */
   bandwidth: number;
 }
@@ -30,11 +32,11 @@ export interface Machine {
 /** The costs of a forward over `channels`; backward sends two numbers a channel as well. */
 export function costOf(ranks: number, channels: number, machine: Machine): Cost {
   const message = HEADER + DESCRIPTION + 8 * (1 + 2 * channels);
-  // A connection without `noEcho` hears its own message too.
-  const deliveries = ranks * ranks;
+  const deliveries = ranks * (ranks - 1);
+  const rankIn = ((ranks - 1) * message) / 1e6;
   const brokerOut = (deliveries * message) / 1e6;
-  const { latency, perDelivery, perMessage, bandwidth } = machine;
+  const { latency, perDelivery, perMessage, perMegabyte, bandwidth } = machine;
   const broker = Math.max(deliveries * perDelivery, brokerOut / bandwidth);
-  const time = latency + Math.max(broker, ranks * perMessage);
-  return { ranks, message, deliveries, rankIn: (ranks * message) / 1e6, brokerOut, time };
+  const time = latency + Math.max(broker, (ranks - 1) * perMessage + rankIn * perMegabyte);
+  return { ranks, message, deliveries, rankIn, brokerOut, time };
 }
