@@ -51,7 +51,13 @@ const MAX_PAYLOAD = 1 << 20;
  */
 export function natsCollective(connection: NatsConnectionLike, options: NatsCollectiveOptions): Group {
   const who = "natsCollective";
-  const { group } = readOptions(who, options, { group: undefined });
+  const { group, ...rest } = readOptions(who, options, {
+    group: undefined,
+    rank: undefined,
+    size: undefined,
+    deadline: undefined,
+    epoch: undefined,
+  });
   if (typeof group !== "string") throw typeError(who, "group to be a string", group);
   if (!/^[\w-]+(\.[\w-]+)*$/.test(group)) {
     throw rangeError(who, "group to be of letters, digits, - and _, with dots between", group);
@@ -78,5 +84,5 @@ export function natsCollective(connection: NatsConnectionLike, options: NatsColl
       return connection.info?.max_payload ?? MAX_PAYLOAD;
     },
   };
-  return new Group(who, transport, options);
+  return new Group(who, transport, rest as unknown as GroupOptions);
 }

@@ -1,5 +1,5 @@
 import { isUint8Array } from "../arrays.js";
-import { rangeError, read, readOptions, typeError } from "../errors.js";
+import { rangeError, read, readFields, typeError } from "../errors.js";
 import { Group } from "./group.js";
 import type { GroupOptions, Transport } from "./types.js";
 
@@ -52,7 +52,7 @@ function transportOf(ports: readonly Port[]): Transport {
 export function portCollective(ports: readonly (Port | null)[] | Port, options: GroupOptions): Group {
   const who = "portCollective";
   const list = read(who, "ports", () => (Array.isArray(ports) ? (Array.from(ports) as unknown[]) : [ports]));
-  const { rank, size } = readOptions(who, options, { rank: undefined, size: undefined });
+  const { rank, size } = readFields(who, options, { rank: undefined, size: undefined });
   if (Array.isArray(ports) && list.length !== size) {
     throw rangeError(who, `${size} ports, this rank's own null,`, ports);
   }

@@ -1,4 +1,4 @@
-import { checkInteger, rangeError, read, readOptions, typeError } from "../errors.js";
+import { checkInteger, rangeError, read, readFields, typeError } from "../errors.js";
 
 /** Any array of numbers. */
 export type Numbers = ArrayLike<number>;
@@ -91,7 +91,7 @@ export class RunningStatistics {
   /** Reads these entries of a state dict, as far as they are there, and gives what sets them. @throws TypeError, RangeError */
   reading(who: string, dict: unknown): () => void {
     const n = this.#features;
-    const o = readOptions(who, dict, {
+    const o = readFields(who, dict, {
       running_mean: undefined,
       running_var: undefined,
       num_batches_tracked: undefined,

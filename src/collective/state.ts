@@ -1,4 +1,4 @@
-import { rangeError, read, readOptions, typeError } from "../errors.js";
+import { rangeError, read, readFields, typeError } from "../errors.js";
 import type { Vectors } from "./parameters.js";
 import { type RunningStatistics, readNumbers } from "./running.js";
 
@@ -34,7 +34,7 @@ export function loadState(
   if (strict && missing.length > 0) throw rangeError(who, `an entry ${missing[0]}`, names);
   if (strict && unexpected.length > 0)
     throw rangeError(who, `no entry but ${known.join(", ")}`, unexpected[0]);
-  const o = readOptions(who, dict, { weight: undefined, bias: undefined });
+  const o = readFields(who, dict, { weight: undefined, bias: undefined });
   const weight =
     gamma && o.weight !== undefined ? readNumbers(who, "weight", o.weight, gamma.data.length) : null;
   const bias = beta && o.bias !== undefined ? readNumbers(who, "bias", o.bias, beta.data.length) : null;

@@ -1,4 +1,4 @@
-import { checkInteger, rangeError, readOptions, typeError } from "../errors.js";
+import { checkInteger, rangeError, readFields, typeError } from "../errors.js";
 
 /** A group of processes, threads or pages that make the same calls in the same order. */
 export interface Collective {
@@ -39,7 +39,7 @@ export interface GroupOptions {
 
 /** @throws TypeError, RangeError unless `value` can be used as a collective */
 export function checkCollective(who: string, value: unknown): Collective {
-  const o = readOptions(who, value, { rank: undefined, size: undefined, allGather: undefined });
+  const o = readFields(who, value, { rank: undefined, size: undefined, allGather: undefined });
   if (typeof o.allGather !== "function")
     throw typeError(who, "collective with rank, size and allGather", value);
   const size = checkInteger(who, "collective.size", o.size, 1);
