@@ -176,7 +176,7 @@ export class Group implements Collective {
     const step = this.#step;
     const error = this.#error("timeout", ranks);
     this.#failed.set(step, ranks);
-    this.#failed.delete(step - FAILED_STEPS);
+    if (this.#failed.size > FAILED_STEPS) this.#failed.delete(this.#failed.keys().next().value!);
     this.#end(~this.#history >>> 0).reject(error);
     if (tell) this.#outbox.send(Kind.Failed, step, ranks);
   }
