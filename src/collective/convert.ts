@@ -1,5 +1,6 @@
+import { brandOf, LAYER } from "../brand.js";
 import { rangeError, typeError } from "../errors.js";
-import { BatchNorm } from "../layers/batch-norm.js";
+import type { BatchNorm } from "../layers/batch-norm.js";
 import { SyncBatchNorm } from "./sync-batch-norm.js";
 import { adopt } from "./sync-layer.js";
 import { type Collective, checkCollective } from "./types.js";
@@ -12,6 +13,10 @@ const NOT_SYNCHRONIZED: Record<string, unknown> = {
   renorm: false,
   virtualBatchSize: null,
 };
+
+/** A BatchNorm of this copy of the package or of another; its class is not imported, which would bring all of the engine. */
+const isBatchNorm = (layer: unknown): layer is BatchNorm =>
+  brandOf(layer, LAYER) !== undefined && typeof (layer as Partial<BatchNorm>).identityGap === "function";
 
 /** Each BatchNorm of a list becomes a SyncBatchNorm, all else stays what it is. */
 export type Converted<T extends readonly unknown[]> = {
@@ -33,20 +38,17 @@ export function convertToSync<const T extends readonly unknown[]>(
   checkCollective(WHO, collective);
   const list = Array.from(layers as T);
   list.forEach((layer, i) => {
-    if (!(layer instanceof BatchNorm)) return;
+    if (!isBatchNorm(layer)) return;
     for (const [name, none] of Object.entries(NOT_SYNCHRONIZED)) {
       const value = (layer as unknown as Record<string, unknown>)[name] ?? none;
       if (value !== none) throw rangeError(WHO, `layers[${i}] without ${name}`, value);
     }
   });
-  return list.map((layer) =>
-    layer instanceof BatchNorm ? convert(layer, collective) : layer,
-  ) as Converted<T>;
+  return list.map((layer) => (isBatchNorm(layer) ? convert(layer, collective) : layer)) as Converted<T>;
 }
 
 function convert(layer: BatchNorm, collective: Collective): SyncBatchNorm {
-  const { features, eps, momentum, layout, trackRunningStats, gamma, beta } = layer;
-  const { runningVariance = "unbiased" } = layer as { runningVariance?: "unbiased" | "biased" };
+  const { features, eps, momentum, layout, trackRunningStats, runningVariance, gamma, beta } = layer;
   const sync = new SyncBatchNorm(features, {
     ...{ collective, eps, momentum, layout, trackRunningStats, runningVariance },
     affine: { gamma: gamma !== null, beta: beta !== null },
