@@ -71,6 +71,15 @@ export function clear(at: usize, bytes: usize): void {
   for (const end = at + bytes; at < end; at += 16) v128.store(at, f32x4.splat(0));
 }
 
+/** Sets `n` float64 to zero, and nothing behind them. */
+export function clearDoubles(at: usize, n: usize): void {
+  for (; n > 1; n -= 2) {
+    v128.store(at, f32x4.splat(0));
+    at += 16;
+  }
+  if (n) store<f64>(at, 0);
+}
+
 /** Adds four float32 partial sums to four float64 at `at`. */
 // @ts-ignore: decorator
 @inline export function addTo(at: usize, v: v128): void {

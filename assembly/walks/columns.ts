@@ -9,7 +9,7 @@
  * where there is one example.
  */
 import { Pass, PHASE } from "../pass";
-import { clear } from "../simd/lanes";
+import { clear, clearDoubles } from "../simd/lanes";
 import { APPLY, REDUCE } from "../steps";
 import {
   backwardBlock, finishBackward, gradientCoefficients, startBackward, sumBackward, writeBackward,
@@ -91,8 +91,8 @@ function merge(p: Pass, f: Frame, backward: bool, at: usize, slot: usize): void 
 
 /** Sets dgamma and dbeta to zero. */
 function clearGradients(p: Pass, f: Frame): void {
-  if (p.dgamma) memory.fill(p.dgamma, 0, f.real << 3);
-  if (p.dbeta) memory.fill(p.dbeta, 0, f.real << 3);
+  if (p.dgamma) clearDoubles(p.dgamma, f.real);
+  if (p.dbeta) clearDoubles(p.dbeta, f.real);
 }
 
 /** Adds a tile's dgamma and dbeta to the pass's. */

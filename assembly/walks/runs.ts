@@ -4,6 +4,7 @@
  * [from, to) of positions row * length + i, none across a row, that take part.
  */
 import { Pass } from "../pass";
+import { clearDoubles } from "../simd/lanes";
 import { REDUCE } from "../steps";
 import { backwardGroups } from "./runs/backward";
 import { forwardGroups } from "./runs/forward";
@@ -20,9 +21,9 @@ function addGradients(p: Pass, f: Frame, first: usize, channels: usize, slot: us
 }
 
 function clearGradients(p: Pass): void {
-  const bytes = (usize(p.groups) * p.width) << 3;
-  if (p.dgamma) memory.fill(p.dgamma, 0, bytes);
-  if (p.dbeta) memory.fill(p.dbeta, 0, bytes);
+  const n = usize(p.groups) * p.width;
+  if (p.dgamma) clearDoubles(p.dgamma, n);
+  if (p.dbeta) clearDoubles(p.dbeta, n);
 }
 
 /** Groups [from, to) of examples of tile `i`. Where there are more examples, dgamma and dbeta go to the tile's slot. */
@@ -36,7 +37,7 @@ function runTile(p: Pass, f: Frame, backward: bool, i: usize, workspace: usize, 
     return;
   }
   const own = p.outer > 1;
-  if (own) memory.fill(slot, 0, f.slotHalf << 1);
+  if (own) clearDoubles(slot, f.slotHalf >> 2);
   const at = (from * p.width) << 3;
   const dgamma = own ? slot : p.dgamma ? p.dgamma + at : 0;
   const dbeta = own ? slot + f.slotHalf : p.dbeta ? p.dbeta + at : 0;

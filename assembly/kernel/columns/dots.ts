@@ -12,7 +12,7 @@ import { dot4, sum4 } from "./moments";
  * a vector, spread over them.
  */
 // @ts-ignore: decorator
-@inline export const ROWS: usize = 16;
+@inline export const DOT_ROWS: usize = 16;
 
 /** Adds the sizes of a few terms' sums: no more than the sum of the terms' sizes, which judges their error. */
 // @ts-ignore: decorator
@@ -21,7 +21,7 @@ import { dot4, sum4 } from "./moments";
 }
 
 /**
- * Adds the dot products of `groups` (up to ROWS / 4) groups of four rows, `apart` bytes from each other, to each strip's sums.
+ * Adds the dot products of `groups` (up to DOT_ROWS / 4) groups of four rows, `apart` bytes from each other, to each strip's sums.
  * `affine` has the forward's coefficients, for a policy that decides again.
  */
 export function dotsStrips<E extends Epilogue>(

@@ -7,7 +7,7 @@ import { SUMS, sumOf } from "../../kernel/columns/layout";
 import { GRADIENT } from "../../coefficients";
 import { applyGradient } from "./apply";
 import { affineCoefficients, areRounded } from "./forward";
-import { BLOCK, clearOf, EPILOGUE, epilogueOf, Frame, isFar } from "./frame";
+import { BLOCK, clearOf, EPILOGUE, gradientEpilogueOf, Frame, isFar } from "./frame";
 import { settleDots } from "./settle";
 import { clipped, firstSegment } from "./segments";
 import { addDots, addDotsApart, alike, eitherFlag, foldCopies, repeat, spread } from "./sums";
@@ -27,7 +27,7 @@ export function startBackward(p: Pass, f: Frame, e: usize, block: usize): void {
   const groups: usize = p.groups;
   const plane = f.plane;
   const careful = block + BLOCK.CAREFUL * plane;
-  const again = epilogueOf(p) == EPILOGUE.RELU;
+  const again = gradientEpilogueOf(p) == EPILOGUE.RELU;
   if (again) affineCoefficients(p, f, e, block, block + BLOCK.AFFINE * plane, careful + (plane >> 1));
   else if (f.staged) {
     spread(p.mean + ((e * groups) << 3), groups, p.width, f.copies, block + BLOCK.MEAN * plane);
@@ -43,7 +43,7 @@ export function startBackward(p: Pass, f: Frame, e: usize, block: usize): void {
 
 /** Adds the dot products of an example's tile `i` to `slot`. */
 export function sumBackward(p: Pass, f: Frame, e: usize, i: usize, block: usize, slot: usize): void {
-  const epilogue = epilogueOf(p);
+  const epilogue = gradientEpilogueOf(p);
   const plane = f.plane;
   const stride = f.stride;
   const careful = block + BLOCK.CAREFUL * plane;
@@ -136,12 +136,12 @@ export function gradientCoefficients(p: Pass, f: Frame, e: usize, block: usize):
     gamma, columnsOf(p, f, e, p.sum1, block, BLOCK.SUM1), columnsOf(p, f, e, p.sum2, block, BLOCK.SUM2), p.count, frozen,
     (p.steps & RMS) != 0, f.columns, careful,
   );
-  if (epilogueOf(p) == EPILOGUE.RELU) eitherFlag(careful, plane, f.columns);
+  if (gradientEpilogueOf(p) == EPILOGUE.RELU) eitherFlag(careful, plane, f.columns);
 }
 
 /** Writes dx of an example: rows [from, to) of those that lie side by side, and the rest where `rest`. */
 export function writeBackward(p: Pass, f: Frame, e: usize, block: usize, from: usize, to: usize, rest: bool): void {
-  const epilogue = epilogueOf(p);
+  const epilogue = gradientEpilogueOf(p);
   const frozen = (p.steps & FROZEN) != 0;
   const example = e * f.exampleBytes;
   const bits = p.bits ? p.bits + e * f.exampleBits : 0;

@@ -55,12 +55,17 @@ export namespace EPILOGUE {
   @inline export const RESIDUAL_RELU: u32 = 3;
 }
 
-/** The epilogue of a forward, or of a backward (which has no residual, but may have its bits). */
+/** The epilogue of a forward. */
 export function epilogueOf(p: Pass): u32 {
-  const relu = p.activation == ACTIVATION.RELU || p.bits != 0;
-  if (p.bits || (relu && p.residual)) return EPILOGUE.RESIDUAL_RELU;
-  if (relu) return EPILOGUE.RELU;
+  const relu = p.activation == ACTIVATION.RELU;
+  if (relu) return p.residual || p.bits ? EPILOGUE.RESIDUAL_RELU : EPILOGUE.RELU;
   return p.residual ? EPILOGUE.RESIDUAL : EPILOGUE.PLAIN;
+}
+
+/** That of a backward, which no longer knows the residual: by bits, where there are any. */
+export function gradientEpilogueOf(p: Pass): u32 {
+  if (p.activation != ACTIVATION.RELU) return EPILOGUE.PLAIN;
+  return p.bits ? EPILOGUE.RESIDUAL_RELU : EPILOGUE.RELU;
 }
 
 /** The cut of a pass: `plan` writes it into the record, all tiles read it. */

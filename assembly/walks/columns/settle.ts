@@ -4,7 +4,7 @@ import { dotsLanes } from "../../kernel/columns/dots";
 import { sizeOf, SUMS, sumOf } from "../../kernel/columns/layout";
 import { Pass } from "../../pass";
 import { clear } from "../../simd/lanes";
-import { BLOCK, EPILOGUE, epilogueOf, Frame } from "./frame";
+import { BLOCK, EPILOGUE, gradientEpilogueOf, Frame } from "./frame";
 import { momentsOfVector } from "./statistics";
 
 /** The dot products of one vector of an example's columns, over all rows or the segments of them. */
@@ -13,7 +13,7 @@ function dotsOfVector(
 ): void {
   const stride = f.realStride;
   const lanes = f.real - c;
-  const affine = epilogueOf(p) == EPILOGUE.RELU ? block + BLOCK.AFFINE * f.plane + (c << 2) : 0;
+  const affine = gradientEpilogueOf(p) == EPILOGUE.RELU ? block + BLOCK.AFFINE * f.plane + (c << 2) : 0;
   const x = p.x + e * f.exampleBytes + (c << 2);
   const dy = p.dy + e * f.exampleBytes + (c << 2);
   const bits = p.bits ? p.bits + e * f.exampleBits : 0;

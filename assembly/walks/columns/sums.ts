@@ -3,9 +3,9 @@ import { None } from "../../epilogues/none";
 import { Relu } from "../../epilogues/relu";
 import { ResidualRelu } from "../../epilogues/residual-relu";
 import { readAlong } from "../../far";
-import { dotsLanes, dotsStrips, ROWS } from "../../kernel/columns/dots";
+import { DOT_ROWS, dotsLanes, dotsStrips } from "../../kernel/columns/dots";
 import { sizeOf, STRIP, SUMS, sumOf } from "../../kernel/columns/layout";
-import { GROUPS, momentsLanes, momentsStrips } from "../../kernel/columns/moments";
+import { GROUPS, momentsApart, momentsLanes, momentsStrips, MOMENT_ROWS } from "../../kernel/columns/moments";
 import { GRADIENT } from "../../coefficients";
 import { BLOCK, EPILOGUE } from "./frame";
 
@@ -22,19 +22,21 @@ export function addMoments(
 ): void {
   const strips: usize = fast ? columns / STRIP.COLUMNS : 0;
   const whole = strips * STRIP.COLUMNS;
-  // Twice what stays in float32.
-  const most: usize = 8 * GROUPS;
   while (rows > 0) {
-    const n = min(rows, most);
+    const n = min(rows, MOMENT_ROWS);
     const bytes = n * stride;
     if (far) readAlong(x, bytes);
-    const groups = strips ? n >> 2 : 0;
-    const grouped = groups << 2;
-    if (groups) {
-      momentsStrips(x, groups, stride << 2, stride, strips, pivots, held, plane, slot);
-      if (whole != columns) momentsByLanes(whole, x, grouped, stride, columns, pivots, slot);
+    let done: usize = 0;
+    if (strips) {
+      done = n & ~3;
+      // A single group of eight is added to zeros.
+      const pairs = n >> 3;
+      if (pairs) momentsStrips(x, pairs, stride, strips, pivots, held, plane, slot);
+      const groups = (n & 7) >> 2;
+      if (groups) momentsApart(x + (n & ~7) * stride, 1, 0, stride, strips, pivots, held, plane, slot);
+      if (done && whole != columns) momentsByLanes(whole, x, done, stride, columns, pivots, slot);
     }
-    if (n != grouped) momentsByLanes(0, x + grouped * stride, n - grouped, stride, columns, pivots, slot);
+    if (n != done) momentsByLanes(0, x + done * stride, n - done, stride, columns, pivots, slot);
     x += bytes;
     rows -= n;
   }
@@ -48,7 +50,7 @@ export function addMomentsApart(
   const whole = strips * STRIP.COLUMNS;
   while (rows > 0) {
     const n = min(rows, GROUPS);
-    momentsStrips(x, n, stride, apart, strips, pivots, held, plane, slot);
+    momentsApart(x, n, stride, apart, strips, pivots, held, plane, slot);
     for (let row: usize = 0; row < n && whole != columns; row++) {
       momentsByLanes(whole, x + row * stride, 4, apart, columns, pivots, slot);
     }
@@ -92,7 +94,7 @@ export function addDots(
   const whole = n * STRIP.COLUMNS;
   // Sixteen rows that share their place in the first-level cache push each other out of its twelve ways (256 x 1024: 114 us, 57 by
   // eight rows); else eight take a tenth longer (300 x 3000).
-  const most: usize = stride & 4095 ? ROWS : ROWS / 2;
+  const most: usize = stride & 4095 ? DOT_ROWS : DOT_ROWS / 2;
   while (rows > 0) {
     const some = min(rows, most);
     const bytes = some * stride;

@@ -9,7 +9,7 @@ import { Pass } from "../../pass";
 import { clear } from "../../simd/lanes";
 import { APPLY, FROZEN, REDUCE, RMS } from "../../steps";
 import { finishDots, groupDots } from "../columns/backward";
-import { EPILOGUE, epilogueOf } from "../columns/frame";
+import { EPILOGUE, gradientEpilogueOf } from "../columns/frame";
 import { eitherFlag, spread } from "../columns/sums";
 import { affineCoefficients } from "./forward";
 import { BLOCK, batchOf, Frame, needsScales } from "./frame";
@@ -37,7 +37,7 @@ export function backwardGroups(
   const m = block + BLOCK.MEAN * plane;
   const r = block + BLOCK.RSTD * plane;
   const most = batchOf(p, f, to - from, true);
-  const again = epilogueOf(p) == EPILOGUE.RELU;
+  const again = gradientEpilogueOf(p) == EPILOGUE.RELU;
   for (let g = from; g < to; g += most) {
     const batch = min(to - g, most);
     const channels = batch * p.width;
@@ -86,7 +86,7 @@ export function backwardGroups(
 
 /** The dot products of `channels` channels from group `g` on. */
 function reduce(p: Pass, f: Frame, e: usize, g: usize, channels: usize, block: usize, work: usize): void {
-  const epilogue = epilogueOf(p);
+  const epilogue = gradientEpilogueOf(p);
   const plane = f.plane;
   const records = block + BLOCK.RECORD * plane;
   const affines = epilogue == EPILOGUE.RELU ? block + BLOCK.AFFINE * plane : 0;
@@ -120,7 +120,7 @@ function reduce(p: Pass, f: Frame, e: usize, g: usize, channels: usize, block: u
 
 /** Writes dx of `channels` channels from group `g` on, from the last row back. */
 function write(p: Pass, f: Frame, e: usize, g: usize, channels: usize, block: usize, frozen: bool): void {
-  const epilogue = epilogueOf(p);
+  const epilogue = gradientEpilogueOf(p);
   const plane = f.plane;
   const records = block + BLOCK.RECORD * plane;
   const affines = epilogue == EPILOGUE.RELU ? block + BLOCK.AFFINE * plane : 0;
