@@ -9,3 +9,9 @@ declare module "*/binaries.json" {
   const binaries: import("./runtime/embedding.js").Embedding;
   export default binaries;
 }
+
+/** Written by the build (assembly/build/embed-scaler.ts). */
+declare module "*/scaler.json" {
+  const embedded: { readonly hex: string };
+  export default embedded;
+}

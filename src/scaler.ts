@@ -1,0 +1,16 @@
+/**
+ * Statistics beyond one minibatch: a scaler for streams of records, reversible instance normalization of time series, and
+ * running statistics taken anew over data.
+ */
+export {
+  type Recalibratable,
+  type RecalibrateOptions,
+  type RecalibrateProgress,
+  recalibrate,
+} from "./scaler/recalibrate.js";
+export { RevIN, type RevINOptions } from "./scaler/revin.js";
+export { StandardScaler, type StandardScalerOptions, type Transformed } from "./scaler/standard-scaler.js";
+export type { ScalerState } from "./scaler/state.js";
+export type { Chunks, StreamOptions, StreamProgress } from "./scaler/streams.js";
+export type { HalfArray, Matrix, Numbers, TensorLike } from "./scaler/values.js";
+export type { RowOptions } from "./scaler/weights.js";

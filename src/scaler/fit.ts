@@ -1,0 +1,177 @@
+// Takes a matrix's values into the statistics of its columns: plain sums about each column's mean by the kernels, block by
+// block; a column whose sums say that float64 did not hold them is summed again here, value by value.
+import { rangeError } from "../errors.js";
+import { kernels, LANES, walkOf } from "./kernels.js";
+import { type Moments, served, type Unit, unitFor } from "./moments.js";
+import { copyIn, type Given, isWide, numberAt, type Part } from "./values.js";
+import { sumWeighted, type Weights } from "./weights.js";
+
+/**
+ * Rows that are summed about one pivot. Where that is an outlier the squares lose as many bits of their 53 as this has,
+ * and the contract needs 22.
+ */
+const BLOCK_ROWS = 2 ** 16;
+/** Half-lives in a block at most: weights stay far from underflow, so that cuts of the stream do not matter. */
+const BLOCK_HALF_LIVES = 256;
+
+/** Some rows of a part, whose first column is column `first` of the statistics. */
+export interface Block {
+  part: Part;
+  from: number;
+  rows: number;
+  features: number;
+  first: number;
+}
+
+/** Sums for each column of a block, about its pivot. */
+export interface BlockSums {
+  counts: Float64Array;
+  sums: Float64Array;
+  squares: Float64Array;
+}
+
+/**
+ * Adds all rows of `x` to `to`.
+ *
+ * @throws RangeError for an infinity or a sum of weights that float64 does not hold; `to` is then of no further use
+ */
+export function addRows(who: string, x: Given, weights: Weights | undefined, to: Moments): void {
+  const most = weights?.halfLife
+    ? Math.max(1, Math.min(BLOCK_ROWS, Math.floor(BLOCK_HALF_LIVES * weights.halfLife)))
+    : BLOCK_ROWS;
+  x.parts.forEach((part, first) => {
+    const features = x.byColumn ? 1 : to.features;
+    for (let from = 0; from < x.rows; from += most) {
+      addBlock(who, { part, from, rows: Math.min(most, x.rows - from), features, first }, weights, to);
+    }
+  });
+}
+
+function addBlock(who: string, block: Block, weights: Weights | undefined, to: Moments): void {
+  const { part, from, rows, features, first } = block;
+  const pivots = pivotsOf(block, to);
+  const blockWeights = weights?.of(from, rows);
+  let found: BlockSums;
+  if (blockWeights) found = sumWeighted(block, pivots, blockWeights);
+  else {
+    found = sumPlain(who, block, pivots, false);
+    // Not finite: NaN, which is left out, or values that have to be seen one by one.
+    if (!found.sums.every(Number.isFinite)) found = sumPlain(who, block, pivots, true);
+  }
+  const { counts, sums, squares } = found;
+  // Squares of float32 do not leave float64, and are zero only where all deviations are.
+  const exact = !isWide(part) && !blockWeights;
+  for (let j = 0; j < features; j++) {
+    const count = counts[j]!;
+    if (count === 0) continue;
+    if (weights?.halfLife) to.age(first + j, weights.rowsAfter(from + rows), weights.halfLife);
+    if (served(squares[j]!, exact)) {
+      to.add(first + j, { count, pivot: pivots[j]!, sum: sums[j]!, squares: squares[j]! }, 0);
+    } else addByValue(who, block, j, pivots[j]!, blockWeights, to);
+    if (!Number.isFinite(to.count[first + j]))
+      throw rangeError(who, "weights with a finite sum", to.count[first + j]);
+  }
+}
+
+/** A column's mean, or the first number that it has. */
+function pivotsOf({ part, from, rows, features, first }: Block, to: Moments): Float64Array {
+  const pivots = to.mean.slice(first, first + features);
+  for (let j = 0; j < features; j++) {
+    if (to.count[first + j] !== 0) continue;
+    pivots[j] = 0;
+    for (let row = from; row < from + rows; row++) {
+      const value = numberAt(part, row * features + j);
+      if (Number.isFinite(value)) {
+        pivots[j] = value;
+        break;
+      }
+    }
+  }
+  return pivots;
+}
+
+/** Sums by the kernels: of all values, or, `counted`, of those that are numbers. */
+function sumPlain(who: string, block: Block, pivots: Float64Array, counted: boolean): BlockSums {
+  const { part, from, rows, features } = block;
+  const held = kernels();
+  const { exports } = held;
+  const bytes = isWide(part) ? 8 : 4;
+  const { folded, width, tileRows } = walkOf(rows, features);
+  const { columns, tile } = held.reserve(who, 4, width, bytes * tileRows * features);
+  const [sumsAt, squaresAt, countsAt] = [1, 2, 3].map((i) => columns + i * width * 8) as [
+    number,
+    number,
+    number,
+  ];
+  const { f64, i64 } = held;
+  for (let i = 0, j = 0; i < width; i++, j = j + 1 === features ? 0 : j + 1)
+    f64[columns / 8 + i] = pivots[j]!;
+  f64.fill(0, sumsAt / 8, sumsAt / 8 + 3 * width);
+  const values = bytes === 8 ? f64 : held.f32;
+  const sumAll = bytes === 8 ? exports.sums64 : exports.sums32;
+  const sumNumbers = bytes === 8 ? exports.countedSums64 : exports.countedSums32;
+  let summed = 0;
+  for (let row = 0; row < rows; row += tileRows) {
+    const here = Math.min(tileRows, rows - row);
+    const length = here * features;
+    copyIn(part, (from + row) * features, length, values, tile / bytes);
+    const whole = Math.floor(here / folded);
+    if (whole > 0 && counted) sumNumbers(tile, whole, width, columns, sumsAt, squaresAt, countsAt);
+    else if (whole > 0) {
+      sumAll(tile, whole, width, columns, sumsAt, squaresAt);
+      summed += whole * folded;
+    }
+    const start = whole * folded * features;
+    if (start === length) continue;
+    // Rows too few to fill a folded one: what lacks is NaN, which this kernel leaves out.
+    const panels = Math.ceil((length - start) / LANES) * LANES;
+    values.fill(Number.NaN, tile / bytes + length, tile / bytes + start + panels);
+    sumNumbers(tile + start * bytes, 1, panels, columns, sumsAt, squaresAt, countsAt);
+  }
+  const counts = new Float64Array(features).fill(summed);
+  const sums = new Float64Array(features);
+  const squares = new Float64Array(features);
+  for (let i = 0, j = 0; i < width; i++, j = j + 1 === features ? 0 : j + 1) {
+    counts[j]! += Number(i64[countsAt / 8 + i]);
+    sums[j]! += f64[sumsAt / 8 + i]!;
+    squares[j]! += f64[squaresAt / 8 + i]!;
+  }
+  return { counts, sums, squares };
+}
+
+/** Sums a column value by value, in the unit that its squares need. @throws RangeError for an infinity */
+function addByValue(
+  who: string,
+  { part, from, rows, features, first }: Block,
+  column: number,
+  pivot: number,
+  weights: Float64Array | undefined,
+  to: Moments,
+): void {
+  for (let unit: Unit = 0; ; ) {
+    const u = 2 ** -unit;
+    let count = 0;
+    let sum = 0;
+    let squares = 0;
+    let allZero = true;
+    for (let row = 0; row < rows; row++) {
+      const value = numberAt(part, (from + row) * features + column);
+      const weight = weights ? weights[row]! : 1;
+      if (weight === 0 || Number.isNaN(value)) continue;
+      if (!Number.isFinite(value)) {
+        throw rangeError(who, `finite values, or NaN to leave out, in column ${first + column}`, value);
+      }
+      // Before the difference, which may leave float64, where the unit is large; after it, where it is small.
+      const d = unit > 0 ? value * u - pivot * u : (value - pivot) * u;
+      if (d !== 0) allZero = false;
+      count += weight;
+      sum += weight * d;
+      squares += weight * d * d;
+    }
+    if (unit !== 0 || served(squares, allZero)) {
+      to.add(first + column, { count, pivot, sum, squares }, unit);
+      return;
+    }
+    unit = unitFor(squares);
+  }
+}
