@@ -4,7 +4,7 @@
 import { readFileSync, writeFileSync } from "node:fs";
 
 /** Public entries, each src/<name>.ts. They share chunks and thereby one runtime, within a format and a platform. */
-export const entries = ["index", "functional", "safetensors", "collective", "nats"];
+export const entries = ["index", "functional", "safetensors", "collective", "nats", "scaler"];
 
 /** Programs for the command line, each src/<name>.ts: ES modules for Node alone, without types. */
 export const programs: string[] = [];
