@@ -9,8 +9,8 @@ export {
   recalibrate,
 } from "./scaler/recalibrate.js";
 export { RevIN, type RevINOptions } from "./scaler/revin.js";
-export { StandardScaler, type StandardScalerOptions, type Transformed } from "./scaler/standard-scaler.js";
-export type { ScalerState } from "./scaler/state.js";
+export { StandardScaler } from "./scaler/standard-scaler.js";
+export type { ScalerState, StandardScalerOptions } from "./scaler/state.js";
 export type { Chunks, StreamOptions, StreamProgress } from "./scaler/streams.js";
-export type { HalfArray, Matrix, Numbers, TensorLike } from "./scaler/values.js";
+export type { HalfArray, Matrix, Numbers, TensorLike, Transformed } from "./scaler/values.js";
 export type { RowOptions } from "./scaler/weights.js";

@@ -21,8 +21,10 @@ export function reference(column: ArrayLike<number>, weights?: ArrayLike<number>
     ({ value, weight }) => !Number.isNaN(value) && weight > 0,
   );
   const count = sum(rows.map(({ weight }) => weight));
-  const about = rows[0]?.value ?? Number.NaN;
-  const mean = about + sum(rows.map(({ value, weight }) => weight * (value - about))) / count;
+  const meanFrom = (about: number) =>
+    about + sum(rows.map(({ value, weight }) => weight * (value - about))) / count;
+  // From the first value, which makes a constant's mean exact, and from there, which makes it so for all others.
+  const mean = meanFrom(meanFrom(rows[0]?.value ?? Number.NaN));
   const variance = sum(rows.map(({ value, weight }) => weight * (value - mean) ** 2)) / count;
   return { count, mean, variance };
 }

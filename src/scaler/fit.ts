@@ -2,7 +2,7 @@
 // block; a column whose sums say that float64 did not hold them is summed again here, value by value.
 import { rangeError } from "../errors.js";
 import { kernels, LANES, walkOf } from "./kernels.js";
-import { type Moments, served, type Unit, unitFor } from "./moments.js";
+import { Moments, served, type Unit, unitFor } from "./moments.js";
 import { copyIn, type Given, isWide, numberAt, type Part } from "./values.js";
 import { sumWeighted, type Weights } from "./weights.js";
 
@@ -48,40 +48,79 @@ export function addRows(who: string, x: Given, weights: Weights | undefined, to:
 }
 
 function addBlock(who: string, block: Block, weights: Weights | undefined, to: Moments): void {
-  const { part, from, rows, features, first } = block;
-  const pivots = pivotsOf(block, to);
-  const blockWeights = weights?.of(from, rows);
-  let found: BlockSums;
-  if (blockWeights) found = sumWeighted(block, pivots, blockWeights);
+  if (weights) addWeightedBlock(who, block, weights, to);
   else {
-    found = sumPlain(who, block, pivots, false);
+    const pivots = pivotsOf(block, (j) =>
+      to.count[block.first + j] === 0 ? undefined : to.mean[block.first + j],
+    );
+    let found = sumPlain(who, block, pivots, false);
     // Not finite: NaN, which is left out, or values that have to be seen one by one.
     if (!found.sums.every(Number.isFinite)) found = sumPlain(who, block, pivots, true);
-  }
-  const { counts, sums, squares } = found;
-  // Squares of float32 do not leave float64, and are zero only where all deviations are.
-  const exact = !isWide(part) && !blockWeights;
-  for (let j = 0; j < features; j++) {
-    const count = counts[j]!;
-    if (count === 0) continue;
-    if (weights?.halfLife) to.age(first + j, weights.rowsAfter(from + rows), weights.halfLife);
-    if (served(squares[j]!, exact)) {
-      to.add(first + j, { count, pivot: pivots[j]!, sum: sums[j]!, squares: squares[j]! }, 0);
-    } else addByValue(who, block, j, pivots[j]!, blockWeights, to);
-    if (!Number.isFinite(to.count[first + j]))
-      throw rangeError(who, "weights with a finite sum", to.count[first + j]);
+    addSums(who, block, pivots, found, undefined, to, block.first);
   }
 }
 
-/** A column's mean, or the first number that it has. */
-function pivotsOf({ part, from, rows, features, first }: Block, to: Moments): Float64Array {
-  const pivots = to.mean.slice(first, first + features);
+/**
+ * Weights may leave next to nothing of what was before, or of the block's first rows, so that a pivot from there would be
+ * far from all that counts: the block is summed about its own mean, and merged.
+ */
+function addWeightedBlock(who: string, block: Block, weights: Weights, to: Moments): void {
+  const { from, rows, features, first } = block;
+  const each = weights.of(from, rows);
+  const pivots = pivotsOf(block, () => undefined, each);
+  const near = sumWeighted(block, pivots, each);
   for (let j = 0; j < features; j++) {
-    if (to.count[first + j] !== 0) continue;
-    pivots[j] = 0;
-    for (let row = from; row < from + rows; row++) {
-      const value = numberAt(part, row * features + j);
-      if (Number.isFinite(value)) {
+    const shift = near.counts[j]! > 0 ? near.sums[j]! / near.counts[j]! : 0;
+    if (Number.isFinite(shift)) pivots[j]! += shift;
+  }
+  const own = new Moments(features);
+  addSums(who, block, pivots, sumWeighted(block, pivots, each), each, own, 0);
+  for (let j = 0; j < features; j++) {
+    if (own.count[j] === 0) continue;
+    if (weights.halfLife) to.age(first + j, weights.rowsAfter(from + rows), weights.halfLife);
+    to.merge(first + j, own, j);
+    const count = to.count[first + j]!;
+    if (count === Infinity) throw rangeError(who, "weights with a finite sum", count);
+  }
+}
+
+/** Adds a block's sums to columns from `first` on. */
+function addSums(
+  who: string,
+  block: Block,
+  pivots: Float64Array,
+  { counts, sums, squares }: BlockSums,
+  weights: Float64Array | undefined,
+  to: Moments,
+  first: number,
+): void {
+  // Squares of float32 do not leave float64, and are zero only where all deviations are.
+  const exact = !isWide(block.part) && !weights;
+  for (let j = 0; j < block.features; j++) {
+    const count = counts[j]!;
+    if (count === 0) continue;
+    if (served(squares[j]!, exact)) {
+      to.add(first + j, { count, pivot: pivots[j]!, sum: sums[j]!, squares: squares[j]! }, 0);
+    } else addByValue(who, block, j, pivots[j]!, weights, to, first);
+  }
+}
+
+/** For each column what `known` gives, or the first number that counts. */
+function pivotsOf(
+  { part, from, rows, features }: Block,
+  known: (j: number) => number | undefined,
+  weights?: Float64Array,
+): Float64Array {
+  const pivots = new Float64Array(features);
+  for (let j = 0; j < features; j++) {
+    const mean = known(j);
+    if (mean !== undefined) {
+      pivots[j] = mean;
+      continue;
+    }
+    for (let row = 0; row < rows; row++) {
+      const value = numberAt(part, (from + row) * features + j);
+      if (Number.isFinite(value) && weights?.[row] !== 0) {
         pivots[j] = value;
         break;
       }
@@ -147,6 +186,7 @@ function addByValue(
   pivot: number,
   weights: Float64Array | undefined,
   to: Moments,
+  toFirst: number,
 ): void {
   for (let unit: Unit = 0; ; ) {
     const u = 2 ** -unit;
@@ -169,7 +209,7 @@ function addByValue(
       squares += weight * d * d;
     }
     if (unit !== 0 || served(squares, allZero)) {
-      to.add(first + column, { count, pivot, sum, squares }, unit);
+      to.add(toFirst + column, { count, pivot, sum, squares }, unit);
       return;
     }
     unit = unitFor(squares);

@@ -58,6 +58,13 @@ export class Moments {
     return copy;
   }
 
+  /** A column's `m2 / (count - ddof)` in units of `4^unit`; NaN where there are not more than `ddof` values. */
+  scaledVariance(ddof: number): Float64Array {
+    return this.m2.map((squares, j) =>
+      this.count[j]! > ddof ? squares / (this.count[j]! - ddof) : Number.NaN,
+    );
+  }
+
   /** Lets a column's weights fade to what they are after so many rows in all. */
   age(j: number, rows: number, halfLife: number): void {
     const fade = 2 ** ((this.last[j]! - rows) / halfLife);
@@ -92,31 +99,51 @@ export class Moments {
     this.count[j] = total;
   }
 
-  /** Takes in a column of other statistics. */
-  merge(j: number, other: Moments, otherCount = other.count[j]!, m2 = other.m2[j]!): void {
-    if (otherCount === 0) return;
+  /** Takes in column `k` of other statistics. */
+  merge(j: number, other: Moments, k = j): void {
     const before = this.count[j]!;
-    if (before === 0) {
-      this.count[j] = otherCount;
-      this.mean[j] = other.mean[j]!;
-      this.lost[j] = other.lost[j]!;
-      this.m2[j] = m2;
-      this.unit[j] = m2 === 0 ? 0 : other.unit[j]!;
-      return;
+    const added = other.count[k]!;
+    if (added === 0) return;
+    const total = before + added;
+    const [mean, lost, otherMean, otherLost] = [this.mean[j]!, this.lost[j]!, other.mean[k]!, other.lost[k]!];
+    if (before > 0) {
+      // From the heavier side's mean: the distance, which is rounded, then counts for less than half.
+      const heavier = before >= added;
+      const lighterShare = (heavier ? added : before) / total;
+      const between = (unit: Unit) => {
+        const u = 2 ** unit;
+        const distance = otherMean / u - mean / u + (otherLost / u - lost / u);
+        const squares = distance * distance * Math.max(before, added) * lighterShare;
+        return { unit, u, distance, squares };
+      };
+      let found = between(0);
+      if (!served(found.squares, found.distance === 0)) found = between(unitFor(found.squares));
+      const { u, distance, squares, unit } = found;
+      if (heavier) this.#settle(j, mean / u, lost / u, distance * lighterShare, u);
+      else this.#settle(j, otherMean / u, otherLost / u, -distance * lighterShare, u);
+      this.#addSquares(j, squares, unit);
+    } else {
+      this.mean[j] = otherMean;
+      this.lost[j] = otherLost;
+      this.m2[j] = 0;
     }
-    const total = before + otherCount;
-    const share = otherCount / total;
-    const between = (unit: Unit) => {
-      const u = 2 ** unit;
-      const distance = other.mean[j]! / u - this.mean[j]! / u + (other.lost[j]! / u - this.lost[j]! / u);
-      return { unit, u, distance, squares: distance * distance * before * share };
-    };
-    let found = between(0);
-    if (!served(found.squares, found.distance === 0)) found = between(unitFor(found.squares));
-    this.#settle(j, this.mean[j]! / found.u, this.lost[j]! / found.u, found.distance * share, found.u);
-    this.#addSquares(j, found.squares, found.unit);
-    this.#addSquares(j, m2, other.unit[j] as Unit);
+    this.#addSquares(j, other.m2[k]!, other.unit[k] as Unit);
     this.count[j] = total;
+  }
+
+  /** Takes in other statistics. With a half-life, rows are counted alike on both sides, but for `later` of the others. */
+  mergeAll(other: Moments, halfLife: number | null, later: number): void {
+    const theirs = halfLife === null ? other : other.copy();
+    for (let j = 0; j < this.features; j++) {
+      if (halfLife !== null && theirs.count[j] !== 0) {
+        // As late as the last value of both: not later, where a column's weights may have faded to nothing.
+        theirs.last[j]! += later;
+        const last = this.count[j] === 0 ? theirs.last[j]! : Math.max(this.last[j]!, theirs.last[j]!);
+        this.age(j, last, halfLife);
+        theirs.age(j, last, halfLife);
+      }
+      this.merge(j, theirs);
+    }
   }
 
   /** Moves a mean, in units of `u`, by `shift`. */
@@ -133,6 +160,7 @@ export class Moments {
   #addSquares(j: number, squares: number, unit: Unit): void {
     if (squares === 0) return;
     const own = this.m2[j]!;
+    // Nothing has no unit.
     const ownUnit = own === 0 ? unit : this.unit[j]!;
     const common = Math.max(unit, ownUnit);
     this.m2[j] = scaled(own, ownUnit - common) + scaled(squares, unit - common);

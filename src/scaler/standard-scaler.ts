@@ -8,6 +8,7 @@ import {
   readState,
   type ScalerState,
   type Settings,
+  type StandardScalerOptions,
   stateOf,
   toFile,
 } from "./state.js";
@@ -15,32 +16,13 @@ import { type Chunks, readRun, type StreamOptions, type StreamProgress, walk } f
 import {
   emptyLike,
   type Given,
-  type HalfArray,
   type Matrix,
   readMatrix,
   readOut,
   type TensorLike,
+  type Transformed,
 } from "./values.js";
 import { type RowOptions, readWeights } from "./weights.js";
-
-/** The options of `new StandardScaler`. */
-export interface StandardScalerOptions {
-  /** Whether the mean is taken away; default true. */
-  withMean?: boolean;
-  /** Whether values are divided by the deviation; default true. */
-  withStd?: boolean;
-  /** The variance is `m2 / (count - ddof)`: 0, the default, is biased as in scikit-learn, 1 unbiased. */
-  ddof?: number;
-  /** After so many further rows a row counts half; default null: all count alike. */
-  halfLife?: number | null;
-}
-
-/** What a transform gives for `T`: an array of integers gives a Float64Array, as in scikit-learn. */
-export type Transformed<T> = T extends readonly (infer U)[]
-  ? Transformed<U>[]
-  : T extends Float32Array | Float64Array | HalfArray | TensorLike
-    ? T
-    : Float64Array;
 
 /**
  * Standardizes columns: `(x - mean) / sqrt(variance)`, both over all rows that it was fed, in minibatches of any size
@@ -95,7 +77,8 @@ export class StandardScaler {
   /** A value for each column: `m2 / (count - ddof)`; NaN where there are not more than `ddof` values. */
   get variance(): Float64Array {
     const { unit } = this.#moments;
-    return this.#scaledVariance().map((variance, j) => variance * 2 ** unit[j]! * 2 ** unit[j]!);
+    const { ddof } = this.#settings;
+    return this.#moments.scaledVariance(ddof).map((variance, j) => variance * 2 ** unit[j]! * 2 ** unit[j]!);
   }
 
   /** What a column is divided by: the deviation; 1 where that is 0, and without `withStd`. */
@@ -103,21 +86,14 @@ export class StandardScaler {
     return this.#current().scale.slice();
   }
 
-  /** In the column's unit, whose square float64 may not hold. */
-  #scaledVariance(): Float64Array {
-    const { m2, count } = this.#moments;
-    const { ddof } = this.#settings;
-    return m2.map((squares, j) => (count[j]! > ddof ? squares / (count[j]! - ddof) : Number.NaN));
-  }
-
   #current(): Coefficients {
     if (this.#coefficients) return this.#coefficients;
-    const { withMean, withStd, features } = this.#settings;
+    const { withMean, withStd, ddof, features } = this.#settings;
     const { unit } = this.#moments;
+    const deviation = (variance: number, j: number) =>
+      variance === 0 ? 1 : Math.sqrt(variance) * 2 ** unit[j]!;
     const scale = withStd
-      ? this.#scaledVariance().map((variance, j) =>
-          variance === 0 ? 1 : Math.sqrt(variance) * 2 ** unit[j]!,
-        )
+      ? this.#moments.scaledVariance(ddof).map(deviation)
       : new Float64Array(features).fill(1);
     const mean = withMean ? this.mean : new Float64Array(features);
     return (this.#coefficients = { mean, scale });
@@ -237,35 +213,21 @@ export class StandardScaler {
     if (other.features !== features) throw rangeError(who, `${features} features`, other.features);
     if (other.#settings.halfLife !== halfLife)
       throw rangeError(who, `halfLife ${halfLife}`, other.#settings.halfLife);
-    const moments = this.#moments.copy();
-    const theirs = other.#moments.copy();
-    const rows = halfLife === null ? this.#rows + other.#rows : Math.max(this.#rows, other.#rows);
-    for (let j = 0; j < features; j++) {
-      if (halfLife !== null) {
-        moments.age(j, this.#rows, halfLife);
-        theirs.age(j, other.#rows, halfLife);
-        moments.last[j] = rows;
-      }
-      moments.merge(j, theirs);
+    const ours = this.#moments.copy();
+    if (halfLife === null) {
+      ours.mergeAll(other.#moments, null, 0);
+      return this.#take(ours, this.#rows + other.#rows);
     }
-    return this.#take(moments, rows);
+    const rows = Math.max(this.#rows, other.#rows);
+    for (let j = 0; j < features; j++) ours.last[j]! += rows - this.#rows;
+    ours.mergeAll(other.#moments, halfLife, rows - other.#rows);
+    return this.#take(ours, rows);
   }
 
   /** Takes in what another was fed after this one. */
   #append(other: StandardScaler): void {
-    const { features, halfLife } = this.#settings;
-    const rows = this.#rows + other.#rows;
-    if (halfLife === null) this.merge(other);
-    else {
-      const theirs = other.#moments.copy();
-      for (let j = 0; j < features; j++) {
-        if (theirs.count[j] === 0) continue;
-        theirs.age(j, other.#rows, halfLife);
-        this.#moments.age(j, rows, halfLife);
-        this.#moments.merge(j, theirs);
-      }
-      this.#take(this.#moments, rows);
-    }
+    this.#moments.mergeAll(other.#moments, this.#settings.halfLife, this.#rows);
+    this.#take(this.#moments, this.#rows + other.#rows);
   }
 
   /**

@@ -2,6 +2,18 @@
 import { checkBoolean, checkFinite, checkInteger, rangeError, read, typeError } from "../errors.js";
 import { Moments, UNITS, VECTORS } from "./moments.js";
 
+/** The options of `new StandardScaler`. */
+export interface StandardScalerOptions {
+  /** Whether the mean is taken away; default true. */
+  withMean?: boolean;
+  /** Whether values are divided by the deviation; default true. */
+  withStd?: boolean;
+  /** The variance is `m2 / (count - ddof)`: 0, the default, is biased as in scikit-learn, 1 unbiased. */
+  ddof?: number;
+  /** After so many further rows a row counts half; default null: all count alike. */
+  halfLife?: number | null;
+}
+
 /** How a scaler was made. */
 export interface Settings {
   readonly features: number;

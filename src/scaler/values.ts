@@ -32,6 +32,13 @@ export interface TensorLike {
 /** A matrix, rows by columns, as one array or Tensor; or its columns, each contiguous, as Apache Arrow keeps them. */
 export type Matrix = Numbers | TensorLike | readonly Numbers[];
 
+/** What a transform gives for `T`: an array of integers gives a Float64Array, as in scikit-learn. */
+export type Transformed<T> = T extends readonly (infer U)[]
+  ? Transformed<U>[]
+  : T extends Float32Array | Float64Array | HalfArray | TensorLike
+    ? T
+    : Float64Array;
+
 /** A typed array of any kind, in the one type that TypeScript lets be read and set. */
 type Values = Float32Array;
 
