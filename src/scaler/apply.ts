@@ -57,7 +57,7 @@ function applyTiles(
   const { exports } = held;
   const features = mean.length;
   const bytes = narrow ? 4 : 8;
-  const { folded, width, tileRows } = walkOf(rows, features);
+  const { folded, width, tileRows } = walkOf(rows, features, bytes);
   const { columns, tile } = held.reserve(who, 3, width, bytes * tileRows * features);
   const values = narrow ? held.f32 : held.f64;
   const [means, seconds, thirds] = [0, 1, 2].map((i) => columns + i * width * bytes) as [

@@ -55,7 +55,7 @@ function addBlock(who: string, block: Block, weights: Weights | undefined, to: M
     );
     let found = sumPlain(who, block, pivots, false);
     // Not finite: NaN, which is left out, or values that have to be seen one by one.
-    if (!found.sums.every(Number.isFinite)) found = sumPlain(who, block, pivots, true);
+    if (!allFinite(found.sums)) found = sumPlain(who, block, pivots, true);
     addSums(who, block, pivots, found, undefined, to, block.first);
   }
 }
@@ -111,7 +111,7 @@ function pivotsOf(
   known: (j: number) => number | undefined,
   weights?: Float64Array,
 ): Float64Array {
-  const pivots = new Float64Array(features);
+  const { pivots } = scratchOf(features);
   for (let j = 0; j < features; j++) {
     const mean = known(j);
     if (mean !== undefined) {
@@ -129,20 +129,41 @@ function pivotsOf(
   return pivots;
 }
 
+function allFinite(values: Float64Array): boolean {
+  for (let i = 0; i < values.length; i++) if (!Number.isFinite(values[i]!)) return false;
+  return true;
+}
+
+/** Arrays for a block's sums, kept for the next: four small arrays take longer than a small minibatch's sums. */
+let scratch: (BlockSums & { pivots: Float64Array }) | undefined;
+
+function scratchOf(features: number): BlockSums & { pivots: Float64Array } {
+  if (scratch?.pivots.length !== features) {
+    const [pivots, counts, sums, squares] = Array.from({ length: 4 }, () => new Float64Array(features)) as [
+      Float64Array,
+      Float64Array,
+      Float64Array,
+      Float64Array,
+    ];
+    scratch = { pivots, counts, sums, squares };
+  }
+  return scratch;
+}
+
 /** Sums by the kernels: of all values, or, `counted`, of those that are numbers. */
 function sumPlain(who: string, block: Block, pivots: Float64Array, counted: boolean): BlockSums {
   const { part, from, rows, features } = block;
   const held = kernels();
   const { exports } = held;
   const bytes = isWide(part) ? 8 : 4;
-  const { folded, width, tileRows } = walkOf(rows, features);
+  const { folded, width, tileRows } = walkOf(rows, features, bytes);
   const { columns, tile } = held.reserve(who, 4, width, bytes * tileRows * features);
   const [sumsAt, squaresAt, countsAt] = [1, 2, 3].map((i) => columns + i * width * 8) as [
     number,
     number,
     number,
   ];
-  const { f64, i64 } = held;
+  const { f64, u32 } = held;
   for (let i = 0, j = 0; i < width; i++, j = j + 1 === features ? 0 : j + 1)
     f64[columns / 8 + i] = pivots[j]!;
   f64.fill(0, sumsAt / 8, sumsAt / 8 + 3 * width);
@@ -167,15 +188,18 @@ function sumPlain(who: string, block: Block, pivots: Float64Array, counted: bool
     values.fill(Number.NaN, tile / bytes + length, tile / bytes + start + panels);
     sumNumbers(tile + start * bytes, 1, panels, columns, sumsAt, squaresAt, countsAt);
   }
-  const counts = new Float64Array(features).fill(summed);
-  const sums = new Float64Array(features);
-  const squares = new Float64Array(features);
+  const found = scratchOf(features);
+  const { counts, sums, squares } = found;
+  counts.fill(summed);
+  sums.fill(0);
+  squares.fill(0);
   for (let i = 0, j = 0; i < width; i++, j = j + 1 === features ? 0 : j + 1) {
-    counts[j]! += Number(i64[countsAt / 8 + i]);
+    // A block has far fewer rows than 2^32: the lower half says it.
+    counts[j]! += u32[countsAt / 4 + 2 * i]!;
     sums[j]! += f64[sumsAt / 8 + i]!;
     squares[j]! += f64[squaresAt / 8 + i]!;
   }
-  return { counts, sums, squares };
+  return found;
 }
 
 /** Sums a column value by value, in the unit that its squares need. @throws RangeError for an infinity */

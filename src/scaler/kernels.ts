@@ -30,12 +30,12 @@ export interface Exports {
 }
 
 const PAGE = 65536;
-/** A tile's values: 32 kB of float32, which the first-level cache holds beside the columns. */
-const TILE_VALUES = 8192;
+/** A tile's bytes: the first-level cache holds it beside the columns. */
+const TILE_BYTES = 32768;
 /** Rows of a tile at least, so that a wide matrix's sums are not stored and loaded again for every row. */
 const TILE_ROWS = 8;
-/** Values of a tile at most where a row is wider than TILE_VALUES. */
-const WIDE_TILE_VALUES = 2 ** 18;
+/** Bytes of a tile at most where a row is wider than that. */
+const WIDE_TILE_BYTES = 2 ** 20;
 
 class Kernels {
   readonly exports: Exports;
@@ -44,7 +44,6 @@ class Kernels {
   f32!: Float32Array;
   u32!: Uint32Array;
   f64!: Float64Array;
-  i64!: BigInt64Array;
 
   constructor() {
     const code = binary();
@@ -61,7 +60,6 @@ class Kernels {
     this.f32 = new Float32Array(buffer);
     this.u32 = new Uint32Array(buffer);
     this.f64 = new Float64Array(buffer);
-    this.i64 = new BigInt64Array(buffer);
   }
 
   /**
@@ -105,15 +103,15 @@ export interface Walk {
 
 const gcd = (a: number, b: number): number => (b === 0 ? a : gcd(b, a % b));
 
-/** The walk over a matrix; what is left below a whole folded row is a row of fewer columns. */
-export function walkOf(rows: number, features: number): Walk {
+/** The walk over a matrix of values of 4 or 8 bytes; what is left below a whole folded row is a row of fewer columns. */
+export function walkOf(rows: number, features: number, bytes: number): Walk {
   const folded = LANES / gcd(features, LANES);
   const whole = folded * features;
   const width = Math.min(whole, Math.ceil((rows * features) / LANES) * LANES);
   const fit = Math.max(
     1,
-    Math.floor(TILE_VALUES / whole),
-    Math.min(TILE_ROWS, Math.floor(WIDE_TILE_VALUES / whole)),
+    Math.floor(TILE_BYTES / (whole * bytes)),
+    Math.min(TILE_ROWS, Math.floor(WIDE_TILE_BYTES / (whole * bytes))),
   );
   return { folded, width, tileRows: fit * folded };
 }

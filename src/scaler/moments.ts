@@ -52,10 +52,10 @@ export class Moments {
     this.last = new Float64Array(features);
   }
 
-  copy(): Moments {
-    const copy = new Moments(this.features);
-    for (const name of VECTORS) copy[name].set(this[name]);
-    return copy;
+  /** A copy, in place of what `to` held. */
+  copy(to = new Moments(this.features)): Moments {
+    for (const name of VECTORS) to[name].set(this[name]);
+    return to;
   }
 
   /** A column's `m2 / (count - ddof)` in units of `4^unit`; NaN where there are not more than `ddof` values. */

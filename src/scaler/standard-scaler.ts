@@ -35,6 +35,8 @@ import { type RowOptions, readWeights } from "./weights.js";
 export class StandardScaler {
   readonly #settings: Settings;
   #moments: Moments;
+  /** What the statistics were before the last minibatch: the place for those after the next. */
+  #spare: Moments | undefined;
   #rows = 0;
   #coefficients: Coefficients | undefined;
 
@@ -114,7 +116,13 @@ export class StandardScaler {
   partialFit(x: Matrix, options?: RowOptions): this {
     const who = "StandardScaler.partialFit";
     const given = readMatrix(who, "x", x, this.features);
-    return this.#add(who, given, options, this.#moments.copy(), this.#rows);
+    const current = this.#moments;
+    const copy = current.copy(this.#spare);
+    // No longer to be had if this throws.
+    this.#spare = undefined;
+    this.#add(who, given, options, copy, this.#rows);
+    this.#spare = current;
+    return this;
   }
 
   /** Forgets all and takes these rows in. @throws as `partialFit` */
@@ -124,11 +132,9 @@ export class StandardScaler {
   }
 
   #add(who: string, x: Given, options: RowOptions | undefined, moments: Moments, before: number): this {
-    const { halfLife } = this.#settings;
-    const weights = readWeights(who, options, x.rows, halfLife, before);
-    const some = weights.given || weights.kept || halfLife !== null;
-    addRows(who, x, some ? weights : undefined, moments);
-    return this.#take(moments, weights.rowsAfter(x.rows));
+    const weights = readWeights(who, options, x.rows, this.#settings.halfLife, before);
+    addRows(who, x, weights, moments);
+    return this.#take(moments, weights ? weights.rowsAfter(x.rows) : before + x.rows);
   }
 
   /** Forgets all that it was fed. */

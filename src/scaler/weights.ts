@@ -49,15 +49,16 @@ export class Weights {
   }
 }
 
-/** Reads which of so many rows count. @throws TypeError, RangeError */
+/** Reads which of so many rows count; undefined where all count alike. @throws TypeError, RangeError */
 export function readWeights(
   who: string,
   options: RowOptions | undefined,
   rows: number,
   halfLife: number | null,
   before: number,
-): Weights {
+): Weights | undefined {
   const { mask, weights } = readOptions(who, options, { mask: undefined, weights: undefined });
+  if (mask === undefined && weights === undefined && halfLife === null) return undefined;
   const kept = mask === undefined ? undefined : readMask(who, mask, rows);
   const given = weights === undefined ? undefined : readNumbers(who, weights, rows);
   return new Weights(rows, given, kept, halfLife, before);

@@ -1,0 +1,151 @@
+/** recalibrate on layers of the documented interface, whose statistics are those of the paper in float64. */
+import { describe, expect, test } from "vitest";
+import { type Recalibratable, recalibrate } from "../src/scaler.js";
+import { reference } from "./scaler-reference.js";
+
+/** Batch normalization of one channel, with PyTorch's running statistics. */
+class Layer implements Recalibratable {
+  training = false;
+  momentum: number | null = 0.1;
+  runningMean: ArrayLike<number> = Float64Array.of(3);
+  runningVar: ArrayLike<number> = Float64Array.of(9);
+  batchesTracked = 41;
+  skippedUpdates = 2;
+
+  train(mode = true): void {
+    this.training = mode;
+  }
+
+  resetRunningStats(): void {
+    this.runningMean = Float64Array.of(0);
+    this.runningVar = Float64Array.of(1);
+    this.batchesTracked = 0;
+  }
+
+  forward(x: Float64Array): void {
+    if (!this.training) return;
+    const { mean, variance, count } = reference(x);
+    this.batchesTracked++;
+    const momentum = this.momentum ?? 1 / this.batchesTracked;
+    const blend = (old: ArrayLike<number>, value: number) =>
+      Float64Array.of((1 - momentum) * old[0]! + momentum * value);
+    this.runningMean = blend(this.runningMean, mean);
+    this.runningVar = blend(this.runningVar, (variance * count) / (count - 1));
+  }
+}
+
+const minibatches = [Float64Array.of(1, 2, 3), Float64Array.of(10, 12), Float64Array.of(-4, 0, 0, 8)];
+/** What the layer is but for its methods. */
+const stateOf = (layer: Layer) => ({ ...layer });
+/** The plain average of minibatches' means, 2, 11 and 1, and of their unbiased variances, 1, 2 and 25 (less 1/3). */
+const [MEAN, VARIANCE] = [14 / 3, (1 + 2 + (16 + 0 + 0 + 64 - 4) / 3) / 3];
+
+describe("recalibrate", () => {
+  test("statistics are the average over minibatches; momentum and mode are as before", async () => {
+    for (const [training, momentum] of [
+      [false, 0.1],
+      [true, null],
+    ] as const) {
+      const layer = new Layer();
+      layer.training = training;
+      layer.momentum = momentum;
+      const seen: unknown[] = [];
+      const modes: boolean[] = [];
+      const forward = (x: Float64Array) => {
+        modes.push(layer.training);
+        layer.forward(x);
+      };
+      const onProgress = (progress: unknown) => seen.push(progress);
+      expect(await recalibrate([layer, layer], forward, minibatches, { onProgress })).toBeUndefined();
+      expect(layer.runningMean[0]).toBeCloseTo(MEAN, 13);
+      expect(layer.runningVar[0]).toBeCloseTo(VARIANCE, 13);
+      expect(layer.batchesTracked).toBe(3);
+      expect([layer.training, layer.momentum]).toEqual([training, momentum]);
+      expect(modes).toEqual([true, true, true]);
+      expect(seen).toEqual([1, 2, 3].map((n) => ({ minibatches: n })));
+    }
+  });
+
+  test("an asynchronous forward is waited for, one minibatch after another; minibatches from a stream", async () => {
+    const layer = new Layer();
+    let running = 0;
+    const stream = new ReadableStream<Float64Array>({
+      start(controller) {
+        for (const minibatch of minibatches) controller.enqueue(minibatch);
+        controller.close();
+      },
+    });
+    await recalibrate(
+      [layer],
+      async (x: Float64Array) => {
+        expect(++running).toBe(1);
+        await new Promise((resolve) => setTimeout(resolve));
+        layer.forward(x);
+        running--;
+      },
+      stream,
+    );
+    expect(layer.runningMean[0]).toBeCloseTo(MEAN, 13);
+  });
+
+  test("everything is restored when forward throws, when progress throws, and when the stream fails", async () => {
+    async function* failing() {
+      yield minibatches[0]!;
+      throw new Error("no more data");
+    }
+    for (const run of [
+      (layer: Layer) =>
+        recalibrate([layer], (x: Float64Array) => (x.length > 2 ? layer.forward(x) : fail()), minibatches),
+      (layer: Layer) =>
+        recalibrate([layer], (x: Float64Array) => layer.forward(x), minibatches, { onProgress: fail }),
+      (layer: Layer) => recalibrate([layer], (x: Float64Array) => layer.forward(x), failing()),
+    ]) {
+      const layer = new Layer();
+      const before = stateOf(layer);
+      await expect(run(layer)).rejects.toThrow(/no more data/);
+      expect(stateOf(layer)).toEqual(before);
+    }
+  });
+
+  test("and when the signal aborts: between minibatches, while the stream is waited for, or before", async () => {
+    const layer = new Layer();
+    const before = stateOf(layer);
+    const stop = new Error("enough");
+    const between = new AbortController();
+    const forward = (x: Float64Array) => layer.forward(x);
+    await expect(
+      recalibrate([layer], forward, minibatches, {
+        signal: between.signal,
+        onProgress: ({ minibatches: done }) => done === 2 && between.abort(stop),
+      }),
+    ).rejects.toBe(stop);
+    expect(stateOf(layer)).toEqual(before);
+    const waiting = new AbortController();
+    const silent = new ReadableStream<Float64Array>({
+      pull: () => void setTimeout(() => waiting.abort(stop), 5),
+    });
+    await expect(recalibrate([layer], forward, silent, { signal: waiting.signal })).rejects.toBe(stop);
+    expect(stateOf(layer)).toEqual(before);
+    await expect(recalibrate([layer], forward, minibatches, { signal: waiting.signal })).rejects.toBe(stop);
+    expect(stateOf(layer)).toEqual(before);
+  });
+
+  test("wrong arguments", async () => {
+    const layer = new Layer();
+    const bad = (value: unknown) => value as never;
+    await expect(recalibrate(bad(layer), () => {}, [])).rejects.toThrow(
+      "recalibrate: expected an array of layers",
+    );
+    await expect(recalibrate([bad({})], () => {}, [])).rejects.toThrow(
+      "layers with running statistics, got Object",
+    );
+    await expect(recalibrate([layer], bad(1), [])).rejects.toThrow("forward to be a function");
+    await expect(recalibrate([layer], () => {}, bad(1))).rejects.toThrow("a ReadableStream or an iterable");
+    await expect(recalibrate([layer], () => {}, [], { signal: bad({}) })).rejects.toThrow("an AbortSignal");
+    expect(layer.batchesTracked).toBe(41);
+  });
+});
+
+function fail(): never {
+  throw new Error("no more data");
+}
