@@ -1,5 +1,6 @@
 /** recalibrate on layers of the documented interface, whose statistics are those of the paper in float64. */
 import { describe, expect, test } from "vitest";
+import { BatchNorm } from "../src/index.js";
 import { type Recalibratable, recalibrate } from "../src/scaler.js";
 import { reference } from "./scaler-reference.js";
 
@@ -149,3 +150,52 @@ describe("recalibrate", () => {
 function fail(): never {
   throw new Error("no more data");
 }
+
+describe("recalibrate on this package's layers", () => {
+  const C = 2;
+  const batch = (n: number, seed: number) =>
+    Float32Array.from({ length: n * C }, (_, i) => ((i * 7 + seed) % 11) + (i % C) * 5);
+  const data = [batch(6, 1), batch(9, 4), batch(4, 8)];
+  const ofChannel = (x: Float32Array, c: number) => reference(x.filter((_, i) => i % C === c));
+
+  test.each([false, true])("BatchNorm, training: %s", async (training) => {
+    const layer = new BatchNorm(C, { momentum: 0.3 }).train(training) as BatchNorm;
+    layer.gamma!.data.set([2, 3]);
+    await recalibrate([layer], (x: Float32Array) => layer.forward(x), data);
+    for (let c = 0; c < C; c++) {
+      const each = data.map((x) => ofChannel(x, c));
+      const mean = each.reduce((sum, { mean }) => sum + mean, 0) / 3;
+      const unbiased =
+        each.reduce((sum, { variance, count }) => sum + (variance * count) / (count - 1), 0) / 3;
+      expect(layer.runningMean[c]).toBeCloseTo(mean, 6);
+      expect(layer.runningVar[c]).toBeCloseTo(unbiased, 5);
+    }
+    expect([layer.batchesTracked, layer.momentum, layer.training]).toEqual([3, 0.3, training]);
+    expect([...layer.gamma!.data]).toEqual([2, 3]);
+    layer.dispose();
+  });
+
+  test("BatchNorms are restored to the bit when forward throws", async () => {
+    const layers = [new BatchNorm(C, { momentum: null }), new BatchNorm(C)];
+    const forward = (x: Float32Array) => {
+      for (const layer of layers) layer.forward(x);
+    };
+    forward(data[0]!);
+    for (const layer of layers) layer.eval();
+    const before = layers.map((layer) => layer.stateDict());
+    const failing = (x: Float32Array) => (x === data[2] ? fail() : forward(x));
+    await expect(recalibrate(layers, failing, data)).rejects.toThrow("no more data");
+    expect(layers.map((layer) => layer.stateDict())).toEqual(before);
+    expect(layers.map(({ training, momentum }) => [training, momentum])).toEqual([
+      [false, null],
+      [false, 0.1],
+    ]);
+    for (const layer of layers) layer.dispose();
+  });
+
+  test("a layer without running statistics is refused", async () => {
+    const layer = new BatchNorm(C, { trackRunningStats: false });
+    await expect(recalibrate([layer], () => {}, data)).rejects.toThrow("layers with running statistics");
+    layer.dispose();
+  });
+});

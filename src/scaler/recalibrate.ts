@@ -10,6 +10,8 @@ export interface Recalibratable {
   runningVar: ArrayLike<number>;
   batchesTracked: number;
   skippedUpdates?: number;
+  /** False where there are none. */
+  readonly trackRunningStats?: boolean;
   resetRunningStats(): void;
 }
 
@@ -89,6 +91,7 @@ function readLayers(value: unknown): Recalibratable[] {
     const fits =
       typeof layer === "object" &&
       layer !== null &&
+      layer.trackRunningStats !== false &&
       typeof layer.resetRunningStats === "function" &&
       typeof layer.train === "function" &&
       layer.runningMean?.length !== undefined;

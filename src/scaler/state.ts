@@ -1,5 +1,7 @@
 // A scaler's state, as JSON and as a file in the safetensors format: both hold every bit.
 import { checkBoolean, checkFinite, checkInteger, rangeError, read, typeError } from "../errors.js";
+import { loadSafetensors } from "../safetensors/load.js";
+import { saveSafetensors } from "../safetensors/save.js";
 import { Moments, UNITS, VECTORS } from "./moments.js";
 
 /** The options of `new StandardScaler`. */
@@ -90,66 +92,37 @@ export function readState(
   return { settings, rows, moments };
 }
 
-/** The state as a file: a F64 tensor of each vector, all else as text among the metadata. */
-export function toFile(settings: Settings, rows: number, moments: Moments): Uint8Array {
-  const bytes = settings.features * 8;
-  const header: Record<string, unknown> = {
-    __metadata__: { format: "wasm-norm scaler", settings: JSON.stringify({ version: 1, ...settings, rows }) },
+/** The state as a file: a F64 tensor of each vector, and a scalar of each setting. */
+export function toFile(
+  { withMean, withStd, ddof, halfLife }: Settings,
+  rows: number,
+  moments: Moments,
+): Uint8Array {
+  const numbers = { version: 1, rows, withMean: +withMean, withStd: +withStd, ddof };
+  const scalars = Object.entries(halfLife === null ? numbers : { ...numbers, halfLife });
+  return saveSafetensors(
+    Object.fromEntries([
+      ...VECTORS.map((name) => [name, moments[name]] as const),
+      ...scalars.map(([name, value]) => [name, Float64Array.of(value)] as const),
+    ]),
+    { format: "wasm-norm scaler" },
+    Object.fromEntries(scalars.map(([name]) => [name, []])),
+  );
+}
+
+/** What `toFile` wrote, as `toJSON` would give it; not judged yet. @throws TypeError, RangeError if it is no such file */
+export function fromFile(who: string, file: Uint8Array): unknown {
+  const dict = read(who, "the file", () => loadSafetensors(file));
+  const scalar = (name: string): number | null => dict[name]?.[0] ?? null;
+  const flag = (name: string) => [false, true][scalar(name) ?? -1];
+  return {
+    version: scalar("version"),
+    features: dict.mean?.length,
+    withMean: flag("withMean"),
+    withStd: flag("withStd"),
+    ddof: scalar("ddof"),
+    halfLife: scalar("halfLife"),
+    rows: scalar("rows"),
+    ...Object.fromEntries(VECTORS.map((name) => [name, dict[name] && [...dict[name]]])),
   };
-  VECTORS.forEach((name, i) => {
-    header[name] = { dtype: "F64", shape: [settings.features], data_offsets: [i * bytes, (i + 1) * bytes] };
-  });
-  const text = new TextEncoder().encode(JSON.stringify(header));
-  const start = 8 + Math.ceil(text.length / 8) * 8;
-  const file = new Uint8Array(start + VECTORS.length * bytes).fill(0x20, 8, start);
-  const view = new DataView(file.buffer);
-  view.setUint32(0, start - 8, true);
-  file.set(text, 8);
-  VECTORS.forEach((name, i) => {
-    moments[name].forEach((value, j) => {
-      view.setFloat64(start + i * bytes + j * 8, value, true);
-    });
-  });
-  return file;
-}
-
-/** What `toFile` wrote, as `toJSON` would give it. @throws TypeError, RangeError for anything else */
-export function fromFile(who: string, file: unknown): unknown {
-  if (!(file instanceof Uint8Array)) throw typeError(who, "a file as a Uint8Array", file);
-  const bytes = file.slice();
-  const view = new DataView(bytes.buffer);
-  const length = bytes.length < 8 ? -1 : view.getUint32(0, true) + view.getUint32(4, true) * 2 ** 32;
-  if (length < 0 || 8 + length > bytes.length)
-    throw rangeError(who, "a whole file in the safetensors format", file);
-  const start = 8 + length;
-  const { header, settings } = parse(who, bytes.subarray(8, start));
-  const state: Record<string, unknown> = { ...settings };
-  for (const name of VECTORS) {
-    const { dtype, shape, data_offsets } = header[name] ?? {};
-    const [begin, end] = data_offsets ?? [];
-    const fits =
-      dtype === "F64" &&
-      shape?.length === 1 &&
-      Number.isSafeInteger(begin) &&
-      begin! >= 0 &&
-      end === begin! + shape[0]! * 8 &&
-      start + end <= bytes.length;
-    if (!fits)
-      throw rangeError(who, `a tensor ${name} of type F64 with one axis`, JSON.stringify(header[name]));
-    state[name] = Array.from({ length: shape[0]! }, (_, j) => view.getFloat64(start + begin! + j * 8, true));
-  }
-  return state;
-}
-
-type Header = Record<string, { dtype?: unknown; shape?: number[]; data_offsets?: number[] } | undefined>;
-
-function parse(who: string, text: Uint8Array): { header: Header; settings: object } {
-  try {
-    const header = JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(text));
-    const settings = JSON.parse(header.__metadata__.settings);
-    if (typeof settings !== "object" || settings === null) throw new SyntaxError("no settings");
-    return { header, settings };
-  } catch (cause) {
-    throw new RangeError(`${who}: expected a file that toSafetensors wrote`, { cause });
-  }
 }
