@@ -18,21 +18,16 @@ export function base(): usize {
   return __heap_base;
 }
 
-/** Lanes 0 and 1 as float64. */
-// @ts-ignore: decorator
-@inline function low(v: v128): v128 {
-  return f64x2.promote_low_f32x4(v);
-}
-
-/** Lanes 2 and 3 as float64. */
-// @ts-ignore: decorator
-@inline function high(v: v128): v128 {
-  return f64x2.promote_low_f32x4(v128.shuffle<i64>(v, v, 1, 0));
-}
-
 // @ts-ignore: decorator
 @inline function addTo(at: usize, v: v128): void {
   v128.store(at, f64x2.add(v128.load(at), v));
+}
+
+/** The i-th two values from `at` on, as float64. Two loads: one and a move of lanes takes a fifth longer (256 x 256: 34, 28 us). */
+// @ts-ignore: decorator
+@inline function pair<T>(at: usize, i: usize): v128 {
+  if (sizeof<T>() == 8) return v128.load(at + 16 * i);
+  return f64x2.promote_low_f32x4(v128.load64_zero(at + 8 * i));
 }
 
 /** Adds `sum(x - pivot)` and `sum((x - pivot)^2)` of each column to `sums` and `squares`. One NaN makes both NaN. */
@@ -55,12 +50,10 @@ export function base(): usize {
     let q3 = s0;
     let at = x;
     for (let row: u32 = 0; row < rows; row++) {
-      const a = v128.load(at);
-      const b = v128.load(at, 16);
-      const d0 = f64x2.sub(sizeof<T>() == 8 ? a : low(a), p0);
-      const d1 = f64x2.sub(sizeof<T>() == 8 ? b : high(a), p1);
-      const d2 = f64x2.sub(sizeof<T>() == 8 ? v128.load(at, 32) : low(b), p2);
-      const d3 = f64x2.sub(sizeof<T>() == 8 ? v128.load(at, 48) : high(b), p3);
+      const d0 = f64x2.sub(pair<T>(at, 0), p0);
+      const d1 = f64x2.sub(pair<T>(at, 1), p1);
+      const d2 = f64x2.sub(pair<T>(at, 2), p2);
+      const d3 = f64x2.sub(pair<T>(at, 3), p3);
       s0 = f64x2.add(s0, d0);
       s1 = f64x2.add(s1, d1);
       s2 = f64x2.add(s2, d2);
@@ -103,9 +96,8 @@ export function base(): usize {
     let n1 = s0;
     let at = x;
     for (let row: u32 = 0; row < rows; row++) {
-      const a = v128.load(at);
-      const e0 = f64x2.sub(sizeof<T>() == 8 ? a : low(a), p0);
-      const e1 = f64x2.sub(sizeof<T>() == 8 ? v128.load(at, 16) : high(a), p1);
+      const e0 = f64x2.sub(pair<T>(at, 0), p0);
+      const e1 = f64x2.sub(pair<T>(at, 1), p1);
       // All ones, which is -1, where there is a number.
       const m0 = f64x2.eq(e0, e0);
       const m1 = f64x2.eq(e1, e1);
