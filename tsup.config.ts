@@ -72,7 +72,8 @@ const precompiled = (platform: string, module: string, suffix: string): Options 
 export default defineConfig(() => {
   // The configurations below run side by side, so that none of them may clean for the others.
   rmSync("dist", { recursive: true, force: true });
-  for (const file of ["simd.wasm", "relaxed-simd.wasm", "scaler.wasm"]) cpSync(`build/${file}`, `dist/wasm/${file}`);
+  for (const file of ["simd.wasm", "relaxed-simd.wasm", "scaler.wasm"])
+    cpSync(`build/${file}`, `dist/wasm/${file}`);
   // The loader is bundled, and its licence asks to travel along.
   cpSync("node_modules/assemblyscript/LICENSE", "dist/assemblyscript-loader.LICENSE");
   return [

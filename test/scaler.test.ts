@@ -130,6 +130,18 @@ describe("the numerics contract", () => {
     expect(Math.abs(scaler.variance[0]! / variance - 1)).toBeLessThan(1e-10);
   });
 
+  test.each([Float64Array, Float32Array])("1e9 values fed one minibatch after another, %o", (Kind) => {
+    const uniform = uniforms(12);
+    const x = new Kind(2 ** 20).map(() => 1e6 + (uniform() - 0.5) * Math.sqrt(12));
+    const { mean, variance } = reference(x);
+    const scaler = new StandardScaler(1);
+    for (let i = 0; i < 954; i++) scaler.partialFit(x);
+    expect(scaler.count[0]).toBe(954 * 2 ** 20);
+    // Contract: 2u of the mean, which is 2.4e-1 of a deviation, and 2u of rstd; float64 keeps far more.
+    expect(Math.abs(scaler.mean[0]! - mean)).toBeLessThan(3e-10);
+    expect(Math.abs(scaler.variance[0]! / variance - 1)).toBeLessThan(1e-10);
+  });
+
   test("a constant column gives exactly 0, whatever the constant and the cut", () => {
     for (const constant of [14.62, 0.1, 1234, 1e7, 1e30, -3.3e38, 1e308, -1e-320, 0]) {
       for (const Kind of [Float32Array, Float64Array]) {

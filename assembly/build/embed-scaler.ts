@@ -2,4 +2,7 @@
 // since no engine lacks what reads it, and gzip makes it smaller than base64, which hides the bytes' alignment.
 import { readFileSync, writeFileSync } from "node:fs";
 
-writeFileSync("build/scaler.json", JSON.stringify({ hex: readFileSync("build/scaler.wasm").toString("hex") }));
+writeFileSync(
+  "build/scaler.json",
+  JSON.stringify({ hex: readFileSync("build/scaler.wasm").toString("hex") }),
+);
