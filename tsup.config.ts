@@ -1,8 +1,9 @@
 import { cpSync, readdirSync, rmSync } from "node:fs";
-import { basename, resolve } from "node:path";
+import { basename, dirname, resolve } from "node:path";
 import { build, type Plugin } from "esbuild";
 import { defineConfig, type Options } from "tsup";
 import { entries, programs } from "./assembly/build/entries.js";
+import { notices } from "./assembly/build/notices.js";
 
 const sources = (names: string[]) => Object.fromEntries(names.map((name) => [name, `src/${name}.ts`]));
 
@@ -18,8 +19,7 @@ const esm: Options = {
   splitting: true,
 };
 
-const isShared = (file: string) =>
-  file.endsWith(".js") && !programs.some((program) => file === `${program}.js`);
+const isShared = (file: string) => file.endsWith(".js");
 
 /** CommonJS beside ESM, file by file: esbuild splits ESM alone, and entries with a runtime each would share no Tensor. */
 async function writeCommonJS(): Promise<void> {
@@ -50,6 +50,24 @@ async function writeCommonJS(): Promise<void> {
   });
 }
 
+/** A command, in files of its own that no entry imports: all of its libraries are bundled, with their licences. */
+const program = (name: string): Options => ({
+  entry: [`src/${name}.ts`],
+  outDir: `dist/${dirname(name)}`,
+  format: "esm",
+  platform: "node",
+  target: "node20",
+  noExternal: [/./],
+  minify: true,
+  // What is loaded only by some options is in chunks of its own.
+  splitting: true,
+  // What is CommonJS among the libraries asks for Node's own modules.
+  banner: {
+    js: 'import { createRequire } from "node:module";\nconst require = createRequire(import.meta.url);',
+  },
+  esbuildPlugins: [notices(`dist/${dirname(name)}/NOTICES.txt`)],
+});
+
 /** A build for a platform that compiles imported .wasm files ahead: `module` takes the place of the inlined text. */
 const precompiled = (platform: string, module: string, suffix: string): Options => ({
   ...esm,
@@ -77,7 +95,8 @@ export default defineConfig(() => {
   // The loader is bundled, and its licence asks to travel along.
   cpSync("node_modules/assemblyscript/LICENSE", "dist/assemblyscript-loader.LICENSE");
   return [
-    { ...esm, entry: sources([...entries, ...programs]), onSuccess: writeCommonJS },
+    { ...esm, onSuccess: writeCommonJS },
+    ...programs.map(program),
     {
       entry: sources(entries),
       format: ["esm", "cjs"],

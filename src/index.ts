@@ -1,4 +1,4 @@
-export type { GradientShares, IdentityGap } from "./analysis.js";
+export type { GradientShares, IdentityGap } from "./analysis/gap.js";
 export { noGrad } from "./engine/context.js";
 export type { Minibatch } from "./engine/operand.js";
 export type { Mask } from "./engine/segments.js";

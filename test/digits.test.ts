@@ -1,6 +1,6 @@
 import { readFileSync } from "node:fs";
 import { describe, expect, it } from "vitest";
-import { answer } from "../examples/digits/answer.ts";
+import { answer, REAL_NETWORKS } from "../examples/digits/answer.ts";
 import { ARMS, type Arm } from "../examples/digits/arms.ts";
 import { parseDigits } from "../examples/digits/data.ts";
 import { Network, softmaxCrossEntropy } from "../examples/digits/network.ts";
@@ -159,6 +159,23 @@ describe("digits: report", () => {
     expect(say({ ...travelled, learned: { testAccuracyRange: [0.95, 0.96] } })).toContain(
       "are further apart",
     );
+  });
+
+  it("quotes the real networks as examples/real-networks has measured them", () => {
+    const ids = ["mobilenet_v2", "inception_v3", "ssd_mobilenetv1", "ocr_direction"];
+    const results = ids.map((id) => {
+      const file = new URL(`../examples/real-networks/results/${id}.json`, import.meta.url);
+      return JSON.parse(readFileSync(file, "utf8")).summary.all;
+    });
+    expect(REAL_NETWORKS.map(({ within, measured, dealt }) => [within, measured, dealt])).toEqual(
+      results.map(({ within, measured, dealt }) => [within, measured, Math.round(dealt.mean)]),
+    );
+    const [mobileNet] = results;
+    const last = answer(summaries(travelled), 64).at(-1)!;
+    expect(last).toContain("MobileNetV2 95 of 16,460 (69 when dealt)");
+    expect(last).toContain(`(rank correlation ${mobileNet.gammaSigma.median.toFixed(2)} in`);
+    expect(last).toContain(`(${mobileNet.betaMean.median.toFixed(2)})`);
+    expect(last.match(/[.] /g)).toHaveLength(1);
   });
 
   it("fits 80 columns, names every arm and marks where each curve ends", () => {

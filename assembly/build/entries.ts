@@ -4,10 +4,10 @@
 import { readFileSync, writeFileSync } from "node:fs";
 
 /** Public entries, each src/<name>.ts. They share chunks and thereby one runtime, within a format and a platform. */
-export const entries = ["index", "functional", "safetensors", "collective", "nats", "scaler"];
+export const entries = ["index", "functional", "safetensors", "collective", "nats", "scaler", "analysis"];
 
-/** Programs for the command line, each src/<name>.ts: ES modules for Node alone, without types. */
-export const programs: string[] = [];
+/** Programs for the command line, each src/<name>.ts: ES modules for Node alone, without types, their libraries inside. */
+export const programs = ["bin/wasm-norm"];
 
 /** Conditions under which a build of its own is taken: platforms that compile .wasm files ahead of the start. */
 export const PLATFORMS = ["workerd", "edge-light"];

@@ -6,7 +6,12 @@ export default defineConfig({
   // Addresses relative to the page: the built files work under any path.
   base: "./",
   plugins: [texInHtml(), gzipText()],
-  resolve: { alias: { "wasm-norm": fileURLToPath(new URL("../../dist/index.js", import.meta.url)) } },
+  resolve: {
+    alias: ["index", "analysis", "safetensors"].map((entry) => ({
+      find: entry === "index" ? /^wasm-norm$/ : `wasm-norm/${entry}`,
+      replacement: fileURLToPath(new URL(`../../dist/${entry}.js`, import.meta.url)),
+    })),
+  },
   build: {
     target: "es2022",
     // The oldest that know light-dark(); without it the page could not switch themes.

@@ -1,4 +1,4 @@
-import type { GradientSums } from "../analysis.js";
+import type { GradientSums } from "../analysis/gap.js";
 import type { Context, Saved } from "../engine/context.js";
 import { statisticsOf } from "../engine/geometry.js";
 import {

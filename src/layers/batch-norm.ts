@@ -1,4 +1,10 @@
-import { type GradientShares, gradientShares, type IdentityGap, identity, identityGap } from "../analysis.js";
+import {
+  type GradientShares,
+  gradientShares,
+  type IdentityGap,
+  identity,
+  identityGap,
+} from "../analysis/gap.js";
 import { copyInto } from "../arrays.js";
 import type { Minibatch } from "../engine/operand.js";
 import { checkBoolean, checkInteger, checkWord, fix, rangeError, readOptions } from "../errors.js";

@@ -6,6 +6,7 @@ requestAnimationFrame(() => {
   setTimeout(() => {
     void import("./training.ts");
     void import("./gradient.ts");
+    void import("./real.ts");
     void import("./timing.ts");
   });
 });

@@ -58,6 +58,7 @@ export class Explorable {
     await page.goto(this.url);
     await page.waitForSelector("#scatter-chart svg");
     await page.waitForSelector("#timing-chart svg");
+    await page.waitForSelector("#dealt-chart circle:nth-of-type(2)", { state: "attached" });
     return { page, complaints, outside };
   }
 

@@ -58,7 +58,7 @@ describe.each([
 
   test("every chart is drawn and says in words what it shows", async () => {
     const charts = await opened.page.locator(".chart").all();
-    expect(charts).toHaveLength(8);
+    expect(charts).toHaveLength(10);
     for (const chart of charts) {
       expect(await chart.getAttribute("role")).toBe("img");
       expect(await chart.getAttribute("aria-label")).toMatch(/\d/);
