@@ -7,25 +7,19 @@ import {
 } from "../analysis/gap.js";
 import { copyInto } from "../arrays.js";
 import type { Minibatch } from "../engine/operand.js";
-import { checkBoolean, checkInteger, checkWord, fix, rangeError, readOptions } from "../errors.js";
+import { checkInteger, checkWord, fix, rangeError, readOptions } from "../errors.js";
 import { gradientSums } from "./backward.js";
-import { type Activation, coreOf, Layer, useOf } from "./layer.js";
+import { type Activation, coreOf, useOf } from "./layer.js";
 import { channelAxis, type Layout, matrixOf, readLayout } from "./layout.js";
 import type { Affine } from "./parameters.js";
-import { Running, type RunningVariance, readMomentum } from "./running.js";
+import { Tracking, type TrackingOptions } from "./tracking.js";
 
 /** The options of `new BatchNorm`. */
-export interface BatchNormOptions {
+export interface BatchNormOptions extends TrackingOptions {
   /** Added to the variance; default 1e-5. */
   eps?: number;
-  /** The weight of the new minibatch in the running statistics (PyTorch's sense), or null for their plain average; default 0.1. */
-  momentum?: number | null;
   /** Whether gamma and beta are learned; default both. */
   affine?: Affine;
-  /** Whether running statistics are kept for evaluation; default true. */
-  trackRunningStats?: boolean;
-  /** Which variance of a minibatch running statistics take in; default "unbiased", as PyTorch; Keras, TensorFlow and ONNX take the biased. */
-  runningVariance?: RunningVariance;
   /** Default "channels-last". */
   layout?: Layout;
   /** What comes last, after the residual; default "none". */
@@ -41,16 +35,11 @@ export type StatisticsSource = "batch" | "running";
  * estimates in evaluation. Running statistics follow PyTorch: `new = (1 - momentum) * old + momentum * batch`, the
  * variance unbiased.
  */
-export class BatchNorm extends Layer {
+export class BatchNorm extends Tracking {
   /** How many channels a minibatch has. */
   declare readonly features: number;
   /** Where in a minibatch they lie. */
   declare readonly layout: Layout;
-  /** Whether running statistics are kept. */
-  declare readonly trackRunningStats: boolean;
-  /** Which variance of a minibatch running statistics take in. */
-  declare readonly runningVariance: RunningVariance;
-  readonly #running: Running;
 
   /** @throws TypeError, RangeError for a wrong option */
   constructor(features: number, options?: BatchNormOptions) {
@@ -66,14 +55,9 @@ export class BatchNorm extends Layer {
       activation: "none",
     });
     const layout = readLayout(who, o.layout);
-    const momentum = readMomentum(who, o.momentum);
-    const trackRunningStats = checkBoolean(who, "trackRunningStats", o.trackRunningStats);
-    const runningVariance = checkWord(who, "runningVariance", o.runningVariance, "unbiased", "biased");
-    const running = new Running(features, momentum, runningVariance);
     super(who, features, o, {
       least: 2,
       masked: true,
-      running: trackRunningStats ? running : undefined,
       cut: (who, shape) => {
         const { outer, inner } = channelAxis(who, shape, features, layout);
         return { outer: 1, rows: outer, groups: features, width: 1, length: inner, perElement: false };
@@ -83,75 +67,7 @@ export class BatchNorm extends Layer {
         return matrixOf(who, size, features);
       },
     });
-    fix(this, { features, layout, trackRunningStats, runningVariance });
-    this.#running = running;
-  }
-
-  /** The weight of the new minibatch in the running statistics; null for their plain average. May be set. @throws TypeError, RangeError */
-  get momentum(): number | null {
-    return this.#running.momentum;
-  }
-
-  set momentum(value: number | null) {
-    this.#running.momentum = readMomentum(useOf(this, "momentum"), value);
-  }
-
-  /** Training minibatches seen; may be set. @throws TypeError, RangeError unless it is a whole number */
-  get batchesTracked(): number {
-    return this.#running.batches;
-  }
-
-  set batchesTracked(value: number) {
-    this.#running.setCount(this.who, value);
-  }
-
-  /** How often a channel kept its running statistics because its minibatch's were not finite, or a mask left none; may be set. */
-  get skippedUpdates(): number {
-    return this.#running.skipped;
-  }
-
-  set skippedUpdates(value: number) {
-    this.#running.skipped = checkInteger(this.who, "skippedUpdates", value);
-  }
-
-  /** Running mean, float64, a value a channel, live; may be replaced by any array of numbers, which is copied. */
-  get runningMean(): Float64Array {
-    useOf(this, "runningMean");
-    return this.#running.mean;
-  }
-
-  set runningMean(value: ArrayLike<number>) {
-    this.#running.setMean(useOf(this, "runningMean"), value);
-  }
-
-  /** Running variance, as `runningMean`. */
-  get runningVar(): Float64Array {
-    useOf(this, "runningVar");
-    return this.#running.variance;
-  }
-
-  set runningVar(value: ArrayLike<number>) {
-    this.#running.setVariance(useOf(this, "runningVar"), value);
-  }
-
-  /** Sets running mean, variance and count to what they were at first: 0, 1 and 0. */
-  resetRunningStats(): void {
-    useOf(this, "resetRunningStats");
-    this.#running.reset();
-  }
-
-  /** The mean of the last training minibatch, a value a channel; null before one. */
-  get batchMean(): Float32Array | null {
-    useOf(this, "batchMean");
-    const batch = coreOf(this).statistics("lastBatch");
-    return batch && Float32Array.from(batch.mean);
-  }
-
-  /** The variance (biased) of the last training minibatch, a value a channel; null before one. */
-  get batchVar(): Float32Array | null {
-    useOf(this, "batchVar");
-    const batch = coreOf(this).statistics("lastBatch");
-    return batch && Float32Array.from(batch.variance);
+    fix(this, { features, layout });
   }
 
   /**
@@ -212,11 +128,7 @@ export class BatchNorm extends Layer {
   }
 
   #statistics(who: string, from: unknown): { mean: ArrayLike<number>; variance: ArrayLike<number> } {
-    if (checkWord(who, "statistics", from, "batch", "running") === "running") {
-      if (!this.trackRunningStats)
-        throw new TypeError(`${who}: expected running statistics, got trackRunningStats: false`);
-      return this.#running.copy(who);
-    }
+    if (checkWord(who, "statistics", from, "batch", "running") === "running") return this.copyRunning(who);
     const batch = coreOf(this).statistics("lastBatch");
     if (!batch) throw new Error(`${who}: expected a training forward before it`);
     return batch;

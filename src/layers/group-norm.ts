@@ -1,4 +1,5 @@
 import { checkInteger, fix, rangeError, readOptions } from "../errors.js";
+import type { Family } from "./core.js";
 import { type Activation, Layer } from "./layer.js";
 import { channelAxis, type Layout, readLayout } from "./layout.js";
 import type { Affine } from "./parameters.js";
@@ -15,46 +16,24 @@ export interface GroupNormOptions {
   activation?: Activation;
 }
 
-/** What group and instance norm share: statistics for each example over groups of channels, gamma and beta for each channel. */
-export abstract class PerGroup extends Layer {
-  /** Where in a minibatch the channels lie. */
-  declare readonly layout: Layout;
-  /** For the compiler alone, which else takes a BatchNorm for an InstanceNorm with more to it. */
-  declare protected readonly perGroup: true;
-
-  protected constructor(
-    who: string,
-    groups: number,
-    channels: number,
-    least: number,
-    options: Record<string, unknown>,
-  ) {
-    const layout = readLayout(who, options.layout);
-    const width = channels / groups;
-    super(who, channels, options, {
-      least,
-      masked: false,
-      cut: (who, shape) => {
-        const { outer, inner } = channelAxis(who, shape, channels, layout);
-        if (layout === "channels-first") {
-          return { outer, rows: 1, groups, width, length: inner, perElement: false };
-        }
-        const examples = shape[0]!;
-        return {
-          outer: examples,
-          rows: outer / (examples || 1),
-          groups,
-          width,
-          length: 1,
-          perElement: false,
-        };
-      },
-      shapeOf: (who, size) => {
-        throw rangeError(who, "a shape: a length does not say it", size);
-      },
-    });
-    fix(this, { layout });
-  }
+/** How group and instance norm cut a minibatch: statistics for each example over groups of channels, gamma and beta for each channel. */
+export function perGroup(groups: number, channels: number, layout: Layout, least: number): Family {
+  const width = channels / groups;
+  return {
+    least,
+    masked: false,
+    cut: (who, shape) => {
+      const { outer, inner } = channelAxis(who, shape, channels, layout);
+      if (layout === "channels-first")
+        return { outer, rows: 1, groups, width, length: inner, perElement: false };
+      const examples = shape[0]!;
+      const rows = outer / (examples || 1);
+      return { outer: examples, rows, groups, width, length: 1, perElement: false };
+    },
+    shapeOf: (who, size) => {
+      throw rangeError(who, "a shape: a length does not say it", size);
+    },
+  };
 }
 
 /**
@@ -62,7 +41,9 @@ export abstract class PerGroup extends Layer {
  * `y = gamma * (x - mu) / sqrt(var + eps) + beta`, mu and var (biased) over the group's channels and positions, gamma and
  * beta a value a channel. A group of a single value gives exactly beta. Training and evaluation are the same.
  */
-export class GroupNorm extends PerGroup {
+export class GroupNorm extends Layer {
+  /** Where in a minibatch the channels lie. */
+  declare readonly layout: Layout;
   /** How many groups the channels make. */
   declare readonly groups: number;
 
@@ -77,7 +58,9 @@ export class GroupNorm extends PerGroup {
       layout: "channels-first",
       activation: "none",
     });
-    super(`GroupNorm(${groups}, ${channels})`, groups, channels, 1, o);
-    fix(this, { groups });
+    const who = `GroupNorm(${groups}, ${channels})`;
+    const layout = readLayout(who, o.layout);
+    super(who, channels, o, perGroup(groups, channels, layout, 1));
+    fix(this, { groups, layout });
   }
 }

@@ -70,16 +70,18 @@ export class Running {
     checkSize(who, "runningVar", lengthOf(this.variance), this.#channels);
   }
 
-  /** Brings the statistics to a context, for an evaluation. */
+  /** Brings the statistics to a context, for an evaluation: the same for each example that has its own. */
   place({ held, places }: Context): void {
     const { f64 } = held;
     const { mean, variance } = this;
-    const { running } = places!;
+    const { running, geometry } = places!;
     const m = running / 8;
     const v = m + (places!.variance - places!.mean) / 8;
-    if (this.#channels > 16) {
-      f64.set(mean, m);
-      f64.set(variance, v);
+    if (this.#channels > 16 || geometry.outer > 1) {
+      for (let at = 0, n = this.#channels; at < n * geometry.outer; at += n) {
+        f64.set(mean, m + at);
+        f64.set(variance, v + at);
+      }
     } else {
       for (let c = 0; c < mean.length; c++) {
         f64[m + c] = mean[c]!;
@@ -88,9 +90,13 @@ export class Running {
     }
   }
 
-  /** Takes a training minibatch's statistics in. A channel whose statistics are not finite keeps its own. */
+  /**
+   * Takes a training minibatch's statistics in: where each example has its own, their averages, as PyTorch's instance norm.
+   * A channel whose statistics are not finite keeps its own.
+   */
   track({ held, places }: Context, count: number): void {
     this.batches++;
+    const examples = places!.geometry.outer;
     const { mean, variance, momentum, batches } = this;
     const { f64 } = held;
     const m = places!.mean / 8;
@@ -101,8 +107,16 @@ export class Running {
     for (let c = 0, n = this.#channels; c < n; c++) {
       if (missed) share = 1 / (batches - missed[c]!);
       // In this form equal minibatches have just their own average.
-      const newMean = mean[c]! + share * (f64[m + c]! - mean[c]!);
-      const newVariance = variance[c]! + share * (factor * f64[v + c]! - variance[c]!);
+      let batchMean = f64[m + c]!;
+      let batchVariance = f64[v + c]!;
+      if (examples > 1) {
+        for (let e = 1; e < examples; e++) {
+          batchMean += (f64[m + e * n + c]! - batchMean) / (e + 1);
+          batchVariance += (f64[v + e * n + c]! - batchVariance) / (e + 1);
+        }
+      }
+      const newMean = mean[c]! + share * (batchMean - mean[c]!);
+      const newVariance = variance[c]! + share * (factor * batchVariance - variance[c]!);
       if (Math.abs(newMean) + newVariance < Infinity) {
         mean[c] = newMean;
         variance[c] = newVariance;
