@@ -18,6 +18,15 @@ const Shared = typeof SharedArrayBuffer === "function" ? SharedArrayBuffer : und
 const resizable = changes(ArrayBuffer, "resizable");
 const growable = changes(Shared, "growable");
 
+/** Of engines with immutable buffers, which refuse what is written to them. */
+const immutable = changes(ArrayBuffer, "immutable");
+
+/** Whether writing to an array would throw. */
+export const isImmutable = (array: Float32Array): boolean => {
+  const buffer = bufferGetter.call(array);
+  return immutable !== undefined && buffer instanceof ArrayBuffer && immutable.call(buffer);
+};
+
 /** Array.isArray throws for a proxy that was revoked; such a thing is no array. */
 export function isArray(value: unknown): value is unknown[] {
   try {

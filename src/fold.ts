@@ -8,7 +8,7 @@ export interface Weights {
   /** [out, ...], in row-major order. */
   weight: Float32Array;
   /** [out]; default zeros. */
-  bias?: Float32Array | null;
+  bias?: Float32Array | null | undefined;
 }
 
 /**

@@ -323,3 +323,65 @@ test("a minibatch whose mask leaves nothing updates nothing, gives beta and zero
     expect(layer.skippedUpdates).toBe(3);
   }
 });
+
+test("an immutable dx, y, residualGrad or gradient is refused before anything has changed", async () => {
+  // As engines with immutable buffers have it: a getter that tells, and writes that throw.
+  const frozen = new WeakSet<ArrayBuffer>();
+  const proto = ArrayBuffer.prototype as unknown as Record<string, unknown>;
+  const had = Object.getOwnPropertyDescriptor(proto, "immutable");
+  Object.defineProperty(proto, "immutable", {
+    configurable: true,
+    get(this: ArrayBuffer) {
+      return frozen.has(this);
+    },
+  });
+  try {
+    const { BatchNorm } = await load();
+    const immutable = (n: number) => {
+      const array = new Float32Array(n);
+      frozen.add(array.buffer);
+      return array;
+    };
+    const layer = new BatchNorm(4);
+    const [x, dy, residual] = [normals(24, 1), normals(24, 2), normals(24, 3)];
+    expect(refusal(() => layer.forwardInto(x, immutable(24))).message).toMatch(/out/);
+    expect(layer.batchesTracked).toBe(0);
+    layer.forward(x, { residual });
+    expect(refusal(() => layer.backwardInto(dy, immutable(24))).message).toMatch(/dx/);
+    const dx = new Float32Array(24);
+    const place = { residualGrad: immutable(24) };
+    expect(refusal(() => layer.backwardInto(dy, dx, place)).message).toMatch(/residualGrad/);
+    const grad = layer.beta!.grad;
+    layer.beta!.grad = immutable(4);
+    expect(refusal(() => layer.backwardInto(dy, dx)).message).toMatch(/beta.grad/);
+    layer.beta!.grad = grad;
+    expect(dx).toEqual(new Float32Array(24));
+    for (const parameter of layer.parameters()) expect(parameter.grad).toEqual(new Float32Array(4));
+    expect(layer.backward(dy)).toHaveLength(24);
+  } finally {
+    if (had) Object.defineProperty(proto, "immutable", had);
+    else delete proto.immutable;
+  }
+});
+
+test("a layer wrapped in a Proxy says what to do, and Vue leaves it unwrapped", () => {
+  for (const subject of subjectsOfEveryFamily(9, 6)) {
+    const layer = build(library, subject);
+    const wrapped = new Proxy(layer, {});
+    const x = fill(plain, geometryOf(subject));
+    for (const use of [
+      () => wrapped.forward(x, [...subject.shape]),
+      () => wrapped.gamma,
+      () => wrapped.eval(),
+      () => wrapped.stateDict(),
+      () => wrapped.dispose(),
+    ]) {
+      expect(refusal(use).message).toMatch(/expected a layer itself, got a Proxy/);
+    }
+    expect((layer as unknown as { __v_skip: boolean }).__v_skip).toBe(true);
+  }
+  const folded = new Proxy(new library.BatchNorm(2), {});
+  expect(refusal(() => library.foldBatchNorm(folded, { weight: new Float32Array(4) })).message).not.toMatch(
+    /expected a BatchNorm, got BatchNorm/,
+  );
+});

@@ -14,7 +14,7 @@ export interface Checkpoint {
   /** The levels of a tensor that is quantized. */
   levels?(name: string): Levels | null;
   /** What the model's graph says of a layer, by its name in the checkpoint. */
-  graph?: ReadonlyMap<string, GraphLayer>;
+  graph?: ReadonlyMap<string, GraphLayer> | undefined;
 }
 
 /** What a graph knows of a normalization layer, and names alone do not. */
@@ -32,7 +32,7 @@ export interface GraphLayer {
 /** Options of `checkpointLayers`. */
 export interface CheckpointOptions {
   /** For layers of which nothing else says: default 1e-3 with Keras's and TensorFlow's names, 1e-5 with PyTorch's. */
-  eps?: number;
+  eps?: number | undefined;
 }
 
 /** A layer's tensors, by what they are called after its name. */

@@ -4,7 +4,7 @@ import type { LayerKind } from "./layers.js";
 
 interface KerasLayer {
   class_name: string;
-  name?: string;
+  name?: string | undefined;
   config: Record<string, unknown> & { name?: string; layers?: KerasLayer[] };
   inbound_nodes?: unknown;
 }

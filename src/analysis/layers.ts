@@ -36,15 +36,15 @@ export interface NormLayer {
   /** The running variance; null where there is no mean. */
   variance: ArrayLike<number> | null;
   /** Default 1e-5. */
-  eps?: number;
+  eps?: number | undefined;
   /** Default "unknown". */
-  kind?: LayerKind;
+  kind?: LayerKind | undefined;
   /** The activation that follows ("relu", "relu6", "linear", ...); null or absent where nothing says. */
-  activation?: string | null;
+  activation?: string | null | undefined;
   /** Minibatches that the running statistics took in; null or absent where nothing says. */
-  batches?: number | null;
+  batches?: number | null | undefined;
   /** For each array that was quantized, its levels. */
-  levels?: Partial<Record<ArrayName, Levels | null>>;
+  levels?: Partial<Record<ArrayName, Levels | null>> | undefined;
 }
 
 /** The same, copied and judged. */

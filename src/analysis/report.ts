@@ -9,11 +9,11 @@ import { type MeasuredUnits, measure } from "./units.js";
 /** Options of a report. */
 export interface ReportOptions {
   /** A unit counts as undone with its scale within this of 1 and its shift within this of 0; default 0.1. */
-  tolerance?: number;
+  tolerance?: number | undefined;
   /** How many times each layer's parameters are dealt to its units at random; default 200. */
-  deals?: number;
+  deals?: number | undefined;
   /** Seed of the dealing, an integer; default 1. */
-  seed?: number;
+  seed?: number | undefined;
 }
 
 /** How many units were within the tolerance, over all random deals. */

@@ -20,9 +20,9 @@ export type SyncForwardOptions =
   | readonly number[]
   | {
       /** Of this rank's shard; may be left out for rows of `features` values. */
-      shape?: readonly number[];
+      shape?: readonly number[] | undefined;
       /** Whether the running statistics take this minibatch in; default true. */
-      updateRunning?: boolean;
+      updateRunning?: boolean | undefined;
     };
 
 interface Saved {

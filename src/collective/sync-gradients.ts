@@ -14,7 +14,7 @@ export interface SyncGradientsOptions {
    * "sum", the default, where each rank's loss is divided by the rows of all ranks; "mean" where it is divided by its own
    * rows, and those are as many on every rank.
    */
-  reduce?: "sum" | "mean";
+  reduce?: "sum" | "mean" | undefined;
 }
 
 /** The gradients to exchange: those of synchronized layers are the whole minibatch's already. */

@@ -13,17 +13,17 @@ export interface SyncBatchNormOptions {
   /** The ranks that the minibatch is spread over. */
   collective: Collective;
   /** Added to the variance; default 1e-5. */
-  eps?: number;
+  eps?: number | undefined;
   /** The weight of the new minibatch in the running statistics (PyTorch's sense), or null for their plain average; default 0.1. */
-  momentum?: number | null;
+  momentum?: number | null | undefined;
   /** Whether gamma and beta are learned; default both. */
-  affine?: Affine;
+  affine?: Affine | undefined;
   /** Whether running statistics are kept for evaluation; default true. */
-  trackRunningStats?: boolean;
+  trackRunningStats?: boolean | undefined;
   /** What the running variance is an average of; default "unbiased", as in PyTorch. */
-  runningVariance?: "unbiased" | "biased";
+  runningVariance?: "unbiased" | "biased" | undefined;
   /** Default "channels-last". */
-  layout?: Layout;
+  layout?: Layout | undefined;
 }
 
 /** Gives a layer another's gamma and beta in place of its own. */

@@ -29,12 +29,12 @@ export interface GroupOptions {
   /** How many ranks there are. */
   size: number;
   /** Milliseconds after which a call fails that a rank does not answer; default 10,000. */
-  deadline?: number;
+  deadline?: number | undefined;
   /**
    * Which run of the group this is, the same on all ranks; default 0. A process that was started again cannot go on
    * where the one before it ended: all ranks then begin a new, higher epoch.
    */
-  epoch?: number;
+  epoch?: number | undefined;
 }
 
 /** @throws TypeError, RangeError unless `value` can be used as a collective */

@@ -6,11 +6,12 @@ import {
   type Given,
   given,
   isFloat32Array,
+  isImmutable,
   isSame,
   notArray,
   renewed,
 } from "../arrays.js";
-import { describe, rangeError } from "../errors.js";
+import { describe, rangeError, typeError } from "../errors.js";
 import { type Runtime, runtime } from "../runtime/runtime.js";
 import type { Scratch } from "../runtime/scratch.js";
 import { type Core, coreOf, live, Tensor } from "../tensor.js";
@@ -41,6 +42,14 @@ export function readSized(who: string, name: string, value: unknown, shape: read
   if (own === shape) return operand;
   if (!own) checkLength(who, name, shape, operand.size);
   else if (!isSame(own, shape)) throw rangeError(who, `${name} of shape ${describe(shape)}`, own);
+  return operand;
+}
+
+/** The same for one that will be written to. @throws TypeError also where it cannot be */
+export function readOutput(who: string, name: string, value: unknown, shape: readonly number[]): Operand {
+  const operand = readSized(who, name, value, shape);
+  if (operand.array && isImmutable(operand.array))
+    throw typeError(who, `${name} that can be written to`, value);
   return operand;
 }
 

@@ -10,6 +10,7 @@ import {
   newLike,
   place,
   readOperand,
+  readOutput,
   readSized,
 } from "../engine/operand.js";
 import { DOUBLE, FIELD, STEP } from "../engine/pass.js";
@@ -68,7 +69,7 @@ export function backward(
   const { shape, segments } = saved;
   checkSaved(core, who, saved, gamma);
   const from = readSized(who, "dy", dy, shape);
-  const into = out === NEW ? undefined : readSized(who, "dx", out, shape);
+  const into = out === NEW ? undefined : readOutput(who, "dx", out, shape);
   if (call.residualGrad !== undefined && !saved.residual) {
     throw typeError(who, "no residualGrad without a residual", call.residualGrad);
   }
@@ -85,7 +86,7 @@ export function backward(
     const dx = to.address ?? (from.array ? source : scratch.take(4 * to.size));
     const passed = saved.residual && (!into || call.residualGrad !== undefined);
     if (passed && call.residualGrad === undefined) through = newLike(from, shape);
-    const other = passed ? readSized(who, "residualGrad", call.residualGrad ?? through, shape) : undefined;
+    const other = passed ? readOutput(who, "residualGrad", call.residualGrad ?? through, shape) : undefined;
     const dresidual = other ? place(scratch, other) : 0;
     const pairs = segments ? placeSegments(held, scratch, segments) : 0;
     if (held.f32 !== f32) core.learned.check(who);

@@ -17,13 +17,13 @@ import { Tracking, type TrackingOptions } from "./tracking.js";
 /** The options of `new BatchNorm`. */
 export interface BatchNormOptions extends TrackingOptions {
   /** Added to the variance; default 1e-5. */
-  eps?: number;
+  eps?: number | undefined;
   /** Whether gamma and beta are learned; default both. */
-  affine?: Affine;
+  affine?: Affine | undefined;
   /** Default "channels-last". */
-  layout?: Layout;
+  layout?: Layout | undefined;
   /** What comes last, after the residual; default "none". */
-  activation?: Activation;
+  activation?: Activation | undefined;
 }
 
 /** Which statistics: the last training minibatch's, or the running ones. */

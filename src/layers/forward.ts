@@ -11,6 +11,7 @@ import {
   type Operand,
   place,
   readOperand,
+  readOutput,
   readSized,
 } from "../engine/operand.js";
 import { DOUBLE, FIELD, STEP } from "../engine/pass.js";
@@ -49,7 +50,7 @@ function read(core: LayerCore, who: string, x: unknown, out: unknown, options: u
   const shape = call.shape ?? from.shape ?? family.shapeOf(who, from.size);
   if (shape !== from.shape) checkLength(who, "x", shape, from.size);
   const geometry = core.cut(who, shape);
-  const into = out === NEW ? undefined : readSized(who, "out", out, shape);
+  const into = out === NEW ? undefined : readOutput(who, "out", out, shape);
   if (training && x === out) throw typeError(who, "out to be another than x in training", out);
   const frozen = core.frozen();
   family.running?.check(who);

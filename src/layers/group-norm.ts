@@ -7,13 +7,13 @@ import type { Affine } from "./parameters.js";
 /** The options of `new GroupNorm`. */
 export interface GroupNormOptions {
   /** Added to the variance; default 1e-5. */
-  eps?: number;
+  eps?: number | undefined;
   /** Whether gamma and beta are learned, a value a channel; default both. */
-  affine?: Affine;
+  affine?: Affine | undefined;
   /** Default "channels-first". */
-  layout?: Layout;
+  layout?: Layout | undefined;
   /** What comes last; default "none". */
-  activation?: Activation;
+  activation?: Activation | undefined;
 }
 
 /** How group and instance norm cut a minibatch: statistics for each example over groups of channels, gamma and beta for each channel. */

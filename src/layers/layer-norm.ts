@@ -7,11 +7,11 @@ import type { Affine } from "./parameters.js";
 /** The options of `new LayerNorm`. */
 export interface LayerNormOptions {
   /** Added to the variance; default 1e-5. */
-  eps?: number;
+  eps?: number | undefined;
   /** Whether gamma and beta are learned; default both. */
-  affine?: Affine;
+  affine?: Affine | undefined;
   /** What comes last; default "none". */
-  activation?: Activation;
+  activation?: Activation | undefined;
 }
 
 /**

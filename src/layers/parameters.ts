@@ -1,5 +1,5 @@
-import { checkVector, lengthOf } from "../arrays.js";
-import { checkBoolean, readOptions } from "../errors.js";
+import { checkVector, isImmutable, lengthOf } from "../arrays.js";
+import { checkBoolean, readOptions, typeError } from "../errors.js";
 
 /** A learned vector and the gradient that backward adds to. Both may be replaced by arrays of the same length. */
 export interface Parameter {
@@ -8,11 +8,11 @@ export interface Parameter {
   /** The sum of the gradients of every backward since `zeroGrad`, of data's length. */
   grad: Float32Array;
   /** Where true, backward adds nothing to grad and optimizers take no step; default false. */
-  frozen?: boolean;
+  frozen?: boolean | undefined;
 }
 
 /** gamma and beta together, or each by itself. */
-export type Affine = boolean | { gamma?: boolean; beta?: boolean };
+export type Affine = boolean | { gamma?: boolean | undefined; beta?: boolean | undefined };
 
 /** gamma and beta; null without. */
 export interface Vectors {
@@ -105,6 +105,7 @@ export class Parameters {
   #check(who: string, name: string, { data, grad, frozen }: Parameter): void {
     checkBoolean(who, `${name}.frozen`, frozen);
     checkVector(who, `${name}.data`, data, this.#length);
-    checkVector(who, `${name}.grad`, grad, this.#length);
+    const own = checkVector(who, `${name}.grad`, grad, this.#length);
+    if (isImmutable(own)) throw typeError(who, `${name}.grad that can be written to`, grad);
   }
 }

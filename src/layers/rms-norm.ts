@@ -5,11 +5,11 @@ import { PerExample } from "./layer-norm.js";
 /** The options of `new RMSNorm`. */
 export interface RMSNormOptions {
   /** Added to the mean square; default 1e-6. */
-  eps?: number;
+  eps?: number | undefined;
   /** Whether gamma is learned (there is no beta); default true. */
-  affine?: boolean;
+  affine?: boolean | undefined;
   /** What comes last; default "none". */
-  activation?: Activation;
+  activation?: Activation | undefined;
 }
 
 /**

@@ -1,4 +1,5 @@
 import { checkBoolean, checkInteger, checkWord, fix } from "../errors.js";
+import type { OwnFloat32Array } from "../own.js";
 import type { Family } from "./core.js";
 import { coreOf, Layer, useOf } from "./layer.js";
 import { Running, type RunningVariance, readMomentum } from "./running.js";
@@ -85,14 +86,14 @@ export abstract class Tracking extends Layer {
   }
 
   /** The mean of the last training minibatch, a value a channel; null before one. */
-  get batchMean(): Float32Array | null {
+  get batchMean(): OwnFloat32Array | null {
     useOf(this, "batchMean");
     const batch = coreOf(this).statistics("lastBatch");
     return batch && Float32Array.from(batch.mean);
   }
 
   /** The variance (biased) of the last training minibatch, a value a channel; null before one. */
-  get batchVar(): Float32Array | null {
+  get batchVar(): OwnFloat32Array | null {
     useOf(this, "batchVar");
     const batch = coreOf(this).statistics("lastBatch");
     return batch && Float32Array.from(batch.variance);

@@ -35,7 +35,7 @@ export interface Parts {
   /** Hands out parts of that memory. */
   allocator: Source;
   /** The most bytes that the memory may grow to, as far as that is known. */
-  maxMemory?: number;
+  maxMemory?: number | undefined;
 }
 
 /**

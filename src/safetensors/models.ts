@@ -81,7 +81,7 @@ export interface Load {
   prefix: string;
   dict: Record<string, unknown>;
   /** The full name of an entry where it is not the prefix, a dot and its own. */
-  full?: ReadonlyMap<string, string>;
+  full?: ReadonlyMap<string, string> | undefined;
 }
 
 /**

@@ -19,7 +19,7 @@ export interface Source {
   /** Bytes in all; undefined where that is not known, or not yet. */
   size: number | undefined;
   /** Where it lies, if that is a URL. */
-  url?: URL;
+  url?: URL | undefined;
   /** A fresh copy of bytes `begin` to `end`; fewer only where `clipped` and the file ends. */
   read(begin: number, end: number, clipped?: boolean): Promise<OwnUint8Array>;
 }

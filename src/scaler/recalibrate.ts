@@ -9,7 +9,7 @@ export interface Recalibratable {
   runningMean: ArrayLike<number>;
   runningVar: ArrayLike<number>;
   batchesTracked: number;
-  skippedUpdates?: number;
+  skippedUpdates?: number | undefined;
   /** False where there are none. */
   readonly trackRunningStats?: boolean;
   resetRunningStats(): void;
@@ -24,7 +24,7 @@ export interface RecalibrateProgress {
 /** How `recalibrate` is watched and stopped. */
 export interface RecalibrateOptions {
   /** Stops between two minibatches, or while the stream is waited for. */
-  signal?: AbortSignal;
+  signal?: AbortSignal | undefined;
   /** Is told after each minibatch. What it throws stops the run. */
   onProgress?: (progress: RecalibrateProgress) => void;
 }

@@ -13,14 +13,14 @@ import type { TensorLike } from "./values.js";
 /** The options of `new RevIN`. */
 export interface RevINOptions {
   /** Added to the variance; default 1e-5. */
-  eps?: number;
+  eps?: number | undefined;
   /** Whether gamma and beta are learned; default true. */
-  affine?: boolean;
+  affine?: boolean | undefined;
   /**
    * Whether gradients take mean and deviation for constants, as the authors' code does (default); false gives the
    * gradient through them as well, on both ways.
    */
-  detach?: boolean;
+  detach?: boolean | undefined;
 }
 
 /** What is learned, and its gradient: an optimizer takes it as it is. */
@@ -35,9 +35,9 @@ export type Window = Float32Array | TensorLike;
 /** How a window is read. */
 export interface WindowOptions {
   /** `[..., time, features]`; a Tensor has its own. */
-  shape?: readonly number[];
+  shape?: readonly number[] | undefined;
   /** False keeps nothing for a backward; default true. */
-  save?: boolean;
+  save?: boolean | undefined;
 }
 
 interface Saved {

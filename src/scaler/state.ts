@@ -7,13 +7,13 @@ import { Moments, UNITS, VECTORS } from "./moments.js";
 /** The options of `new StandardScaler`. */
 export interface StandardScalerOptions {
   /** Whether the mean is taken away; default true. */
-  withMean?: boolean;
+  withMean?: boolean | undefined;
   /** Whether values are divided by the deviation; default true. */
-  withStd?: boolean;
+  withStd?: boolean | undefined;
   /** The variance is `m2 / (count - ddof)`: 0, the default, is biased as in scikit-learn, 1 unbiased. */
-  ddof?: number;
+  ddof?: number | undefined;
   /** After so many further rows a row counts half; default null: all count alike. */
-  halfLife?: number | null;
+  halfLife?: number | null | undefined;
 }
 
 /** How a scaler was made. */

@@ -14,7 +14,7 @@ export interface StreamProgress {
 /** How a long run is watched and stopped. */
 export interface StreamOptions {
   /** Stops the run at the next chunk, or while it waits for one. */
-  signal?: AbortSignal;
+  signal?: AbortSignal | undefined;
   /** Is told after each chunk. What it throws stops the run. */
   onProgress?: (progress: StreamProgress) => void;
 }

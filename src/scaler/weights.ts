@@ -6,9 +6,9 @@ import { copyIn } from "./values.js";
 /** Which rows count, and how much. */
 export interface RowOptions {
   /** Rows that count; the others are as if they were not there. */
-  mask?: Uint8Array | readonly boolean[];
+  mask?: Uint8Array | readonly boolean[] | undefined;
   /** How much each row counts: finite, not negative. A weight of 2 is as good as giving the row twice. */
-  weights?: Float32Array | Float64Array | readonly number[];
+  weights?: Float32Array | Float64Array | readonly number[] | undefined;
 }
 
 /** The weights of a minibatch's rows, as given and as they fade. */
