@@ -5,7 +5,7 @@ import { app, packed } from "./app.js";
 import type { Case } from "./case.js";
 import { installed, ROOT, sh } from "./shell.js";
 
-const CONSUMER = `import { BatchNorm, init, type InitOptions, runtimeInfo, SGD, type StateDict, Tensor, tensor } from "wasm-norm";
+const CONSUMER = `import { BatchNorm, init, type InitOptions, type Layer, LayerNorm, runtimeInfo, SGD, type StateDict, Tensor, tensor } from "wasm-norm";
 import { type Moments, moments } from "wasm-norm/functional";
 import { loadSafetensors } from "wasm-norm/safetensors";
 
@@ -17,6 +17,10 @@ const dict: StateDict = layer.stateDict();
 const { count }: Moments = moments(same.data, same.shape, { axes: [0] });
 new SGD(layer.parameters(), { lr: 0.1 }).step();
 layer.loadStateDict(loadSafetensors(new Uint8Array(8)));
+declare const maybe: number | undefined;
+declare const flag: boolean | undefined;
+const layers: Layer[] = [layer, new LayerNorm(4, { eps: maybe, affine: { gamma: flag } })];
+layers[0]!.forward(array, { shape: [2, 4], save: flag, updateRunning: flag });
 export const all = [init(options), runtimeInfo().variant.length, count.toFixed(), dict];
 // @ts-expect-error: an array of numbers is no minibatch
 layer.forward([1, 2]);
@@ -32,7 +36,15 @@ const typescript = (version: string, alias: string): Case[] =>
     what: `moduleResolution ${resolution}, ${file!.endsWith("cts") ? "CommonJS" : "ESM"}`,
     async run() {
       const folder = await app({ [file!]: CONSUMER });
-      const options = ["--noEmit", "--strict", "--target", "ES2022", "--lib", "ES2022,DOM"];
+      const options = [
+        "--noEmit",
+        "--strict",
+        "--exactOptionalPropertyTypes",
+        "--target",
+        "ES2022",
+        "--lib",
+        "ES2022,DOM",
+      ];
       await sh(
         process.execPath,
         [
