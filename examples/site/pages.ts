@@ -14,6 +14,7 @@ export interface Page {
 const TITLES: readonly (readonly [string, string])[] = [
   ["index", "Start"],
   ["first-steps", "First steps"],
+  ["tensors", "Tensors"],
   ["from-pytorch-keras-tfjs", "From PyTorch, Keras, tfjs"],
   ["running-statistics", "Running statistics"],
   ["transformers", "Transformers"],
@@ -44,5 +45,6 @@ export function pages(): Page[] {
     { source: "bench/report/readme.md", out: "benchmarks/index.html", title: "Benchmarks" },
     { source: "bench/report/tables.md", out: "benchmarks/tables.html" },
     { source: "bench/README.md", out: "benchmarks/how.html" },
+    { source: "bench/DETAILS.md", out: "benchmarks/details.html" },
   ];
 }
