@@ -6,6 +6,8 @@
  * editors run, takes decorators on classes only.
  */
 import { Pass, PHASE, WALK } from "./pass";
+import { addGradient, addStream, finishRows as finishStages, STAGE_BYTES, startRows } from "./stages/walk";
+export { transpose } from "./stages/transpose";
 import { columnsBegin, columnsFinish, columnsPass, columnsTile } from "./walks/columns";
 import { planColumns } from "./walks/columns/frame";
 import { backwardAllRows, backwardRows, beginRows, finishRows, forwardAllRows, forwardRows, partialOf, planRows } from "./walks/rows";
@@ -13,7 +15,7 @@ import { runsBegin, runsFinish, runsPass, runsTile } from "./walks/runs";
 import { planRuns } from "./walks/runs/frame";
 
 /** Raised whenever the meaning of an export changes, so that a facade refuses a binary that is not its own. */
-export const ABI: i32 = 2;
+export const ABI: i32 = 3;
 
 /** Which of the two binaries this is: 1 with relaxed SIMD. */
 export const RELAXED: i32 = ASC_FEATURE_RELAXED_SIMD ? 1 : 0;
@@ -29,6 +31,7 @@ export function plan(address: usize): void {
   if (pass.walk == WALK.ROWS) planRows(pass);
   else if (pass.walk == WALK.RUNS) planRuns(pass);
   else planColumns(pass);
+  pass.workspaceBytes = max(pass.workspaceBytes, STAGE_BYTES);
 }
 
 /** The forward pass, whole. */
@@ -45,6 +48,26 @@ export function backward(address: usize): void {
   if (pass.walk == WALK.ROWS) backwardAllRows(pass);
   else if (pass.walk == WALK.RUNS) runsPass(pass, true);
   else columnsPass(pass, true);
+}
+
+/** Before the kernels, rows [from, to): `stream += x`. */
+export function before(address: usize, from: usize, to: usize): void {
+  addStream(changetype<Pass>(address), from, to);
+}
+
+/** After the kernels, rows [from, to): what stages make of y. */
+export function after(address: usize, from: usize, to: usize): void {
+  finishStages(changetype<Pass>(address), from, to);
+}
+
+/** Before the backward kernels, rows [from, to), in order: what stages make of dy. */
+export function beforeBackward(address: usize, from: usize, to: usize): void {
+  startRows(changetype<Pass>(address), from, to);
+}
+
+/** After the backward kernels, rows [from, to): the stream's gradient. */
+export function afterBackward(address: usize, from: usize, to: usize): void {
+  addGradient(changetype<Pass>(address), from, to);
 }
 
 /** Before a phase's tiles: what all of them share. */

@@ -20,8 +20,11 @@
  *   224 │ tileGroups   │ tileApart    │ skipped      │ reserved     │
  *   240 │ shiftOf …                                                │
  *   256 ├──────────────┴──────────────┴──────────────┴──────────────┤
- *       │ next, done   │ frame: how a walk cuts the pass, for itself │
- *   320 └───────────────────────────────────────────────────────────┘
+ *       │ next         │ done         │ late         │ lateResidual │  what threads claim; what stages do around the kernels
+ *   272 │ z            │ sums         │ copy         │ reserved     │
+ *   288 │ frame: how a walk cuts the pass, for itself              │
+ *   344 │ …                                                        │
+ *   384 └──────────────┴────────────────────────────────────────────┘
  *
  * All are u32 (addresses in bytes, counts of values) where nothing else is said; 0 is the address of nothing.
  */
@@ -137,6 +140,18 @@ export class Pass {
   /** The next tile to be claimed, and how many are done. */
   next: u32;
   done: u32;
+  /** The activation that a stage does after the kernels (then theirs is none): one of `ACTIVATION`. */
+  late: u32;
+  /** A residual that a stage adds, as it comes after the modulation; in backward, the one that the activation's input had. */
+  lateResidual: usize;
+  /** Backward: n, the kernels' output, computed again; may be dx. */
+  z: usize;
+  /** Room for modulation's two sums, float64, a value a position of a row each, in whole vectors; 0: not wanted. */
+  sums: usize;
+  /** Where the new stream goes too; 0: nowhere. */
+  copy: usize;
+  reserved3: u32;
+
   /** 56 bytes that the walk's own `plan` writes. */
   frame: u64;
 }
@@ -169,4 +184,21 @@ export namespace ACTIVATION {
   @inline export const NONE: u32 = 0;
   // @ts-ignore: decorator
   @inline export const RELU: u32 = 1;
+  // From here on a stage's work, not a kernel's.
+  // @ts-ignore: decorator
+  @inline export const RELU6: u32 = 2;
+  // @ts-ignore: decorator
+  @inline export const LEAKY_RELU: u32 = 3;
+  // @ts-ignore: decorator
+  @inline export const SILU: u32 = 4;
+  // @ts-ignore: decorator
+  @inline export const GELU: u32 = 5;
+  // @ts-ignore: decorator
+  @inline export const GELU_TANH: u32 = 6;
+  // @ts-ignore: decorator
+  @inline export const HARDSWISH: u32 = 7;
+  // @ts-ignore: decorator
+  @inline export const SIGMOID: u32 = 8;
+  // @ts-ignore: decorator
+  @inline export const TANH: u32 = 9;
 }

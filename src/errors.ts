@@ -189,9 +189,11 @@ export function checkBoolean(who: string, name: string, value: unknown): boolean
 }
 
 /** Returns `value` if it is one of two words. @throws TypeError */
-export function checkWord<T extends string>(who: string, name: string, value: unknown, one: T, two: T): T {
-  if (value !== one && value !== two) throw typeError(who, `${name} to be "${one}" or "${two}"`, value);
-  return value as T;
+export function checkWord<T extends string>(who: string, name: string, value: unknown, ...words: T[]): T {
+  if (words.includes(value as T)) return value as T;
+  const quoted = words.map((word) => `"${word}"`);
+  const last = quoted.pop();
+  throw typeError(who, `${name} to be ${quoted.join(", ")} or ${last}`, value);
 }
 
 /**

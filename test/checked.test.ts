@@ -105,7 +105,7 @@ if (process.env.CHECKED) {
     });
     const context = passingContext(held);
     const meanSquare = (length: number) => {
-      context.reserve(geometry(length), { x: 0, bits: false, running: false }, 0, 0, () => {});
+      context.reserve(geometry(length), { x: 0, bits: false, extra: 0, running: false }, 0, 0, () => {});
       context.useStatistics(false);
       context.plan(STEP.REDUCE, 0, 0);
       context.pass.set(FIELD.x, x);

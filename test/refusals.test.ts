@@ -77,7 +77,7 @@ describe("constructors", () => {
     test.each(["yes", 1, null, { gamma: 1 }, { gamma: "true" }])("refuses affine %j", (affine) => {
       expectRefused(who, () => make({ affine }), /affine|gamma/);
     });
-    test.each(["gelu", "RELU", 1, {}, null])("refuses activation %j", (activation) => {
+    test.each(["swish", "RELU", 1, {}, null])("refuses activation %j", (activation) => {
       expectRefused(who, () => make({ activation }), /activation/);
     });
     test.each([5, "options", null, [1e-5], new Float32Array(2)])("refuses %j as options", (options) => {
@@ -345,16 +345,43 @@ describe("forward", () => {
     }
   });
 
-  test("the others refuse a mask and a residual rather than pass over them", () => {
-    for (const { who, layer, shape } of oneOfEach(library).filter(({ who }) => who !== "BatchNorm")) {
+  test("families refuse what comes around others rather than pass over it", () => {
+    for (const { who, layer, shape } of oneOfEach(library)) {
       const x = normals(24, 1);
-      expectRefusedUnchanged(
-        who,
-        layer,
-        () => layer.forward(x, { shape, mask: new Uint8Array(6) } as Any),
-        /mask/,
-      );
-      expectRefusedUnchanged(who, layer, () => layer.forward(x, { shape, residual: x } as Any), /residual/);
+      const per = who === "LayerNorm" || who === "RMSNorm";
+      const refused = [
+        ...(per || who === "GroupNorm" ? [] : [["stream", x] as const]),
+        ...(per ? [] : [["gate", x] as const]),
+      ];
+      for (const [name, value] of refused) {
+        const call = () => layer.forward(x, { shape, [name]: value } as Any);
+        expectRefusedUnchanged(who, layer, call, new RegExp(`no ${name}: only LayerNorm`));
+      }
+    }
+  });
+
+  test("every family refuses a modulation, mask or residual that does not fit", () => {
+    for (const { who, layer, shape } of oneOfEach(library)) {
+      const x = normals(24, 1);
+      const one = new Float32Array(7);
+      for (const [options, words] of [
+        [{ modulation: { scale: one, shift: one } }, /modulation\.scale to have/],
+        [{ modulation: { scale: one } }, /modulation with a shift/],
+        [{ modulation: { scale: one, shift: one, gain: one } }, /gain/],
+        [{ mask: new Uint8Array(23) }, /mask/],
+        [{ residual: new Float32Array(23) }, /residual/],
+      ] as const) {
+        expectRefusedUnchanged(who, layer, () => layer.forward(x, { shape, ...options } as Any), words);
+      }
+      layer.forward(x, { shape });
+      for (const name of ["stream", "residualGrad", "gateGrad"] as const) {
+        expectRefusedUnchanged(
+          who,
+          layer,
+          () => layer.backward(x, { [name]: x }),
+          new RegExp(`no ${name} without`),
+        );
+      }
     }
   });
 });

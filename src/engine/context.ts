@@ -3,6 +3,7 @@ import { typeError } from "../errors.js";
 import { Arena } from "../runtime/arena.js";
 import type { Runtime } from "../runtime/runtime.js";
 import type { Core } from "../tensor.js";
+import type { Extras } from "./extras.js";
 import { bitBytes, type Geometry, parametersOf, room, statisticsOf, walkOf } from "./geometry.js";
 import { FIELD, PASS_BYTES, Pass, STEP } from "./pass.js";
 import type { Segments } from "./segments.js";
@@ -25,6 +26,8 @@ export interface Saved {
   /** Values behind each statistic. */
   count: number;
   residual: boolean;
+  /** What came around the normalization. */
+  extras: Extras | undefined;
   segments: Segments | undefined;
   /** An evaluation took the place of a training forward that no backward had used. */
   interrupted: boolean;
@@ -43,6 +46,7 @@ export const emptySaved = (): Saved => ({
   training: false,
   count: 0,
   residual: false,
+  extras: undefined,
   segments: undefined,
   interrupted: false,
   used: false,
@@ -54,6 +58,8 @@ export interface Needs {
   x: number;
   /** Whether ReLU's decisions are kept. */
   bits: boolean;
+  /** Of copies of what comes around the normalization. */
+  extra: number;
   /** Whether running statistics have a place beside the minibatch's. */
   running: boolean;
 }
@@ -72,6 +78,9 @@ export interface Places {
   /** The copy of an array; 0 as long as there was none. */
   readonly x: number;
   readonly bits: number;
+  /** Copies of what came around the normalization, and their bytes. */
+  readonly extra: number;
+  readonly extraBytes: number;
 }
 
 /** The record of a call, the statistics, gamma and beta that it used, and, where needed, a copy of x. */
@@ -80,7 +89,7 @@ export class Context {
   places: Places | undefined;
   pass!: Pass;
   readonly held: Runtime;
-  readonly #arena: Arena<"block" | "x" | "bits"> | undefined;
+  readonly #arena: Arena<"block" | "x" | "bits" | "extra"> | undefined;
   /** The steps that the pass was planned for, -1 for none, and where the workspace lay then. */
   #planned = -1;
   #workspace = 0;
@@ -107,7 +116,15 @@ export class Context {
     const arena = this.#arena;
     let block: number;
     if (arena) {
-      arena.reserve({ block: bytes, x: needs.x, bits: needs.bits ? bitBytes(g) : 0 }, ready);
+      arena.reserve(
+        {
+          block: bytes,
+          x: needs.x,
+          bits: needs.bits ? bitBytes(g) : 0,
+          ...(needs.extra > 0 && { extra: needs.extra }),
+        },
+        ready,
+      );
       block = arena.slots.block.address;
     } else {
       block = this.held.workspace(bytes, 1);
@@ -127,6 +144,8 @@ export class Context {
       beta: gamma + p,
       x: needs.x ? arena!.slots.x.address : 0,
       bits: needs.bits ? arena!.slots.bits.address : 0,
+      extra: needs.extra ? arena!.slots.extra.address : 0,
+      extraBytes: needs.extra,
     };
     const { pass } = this;
     pass.set(FIELD.walk, walkOf(g));
@@ -164,6 +183,11 @@ export class Context {
     this.#planned = segmentCount ? -1 : all;
     prepare(held, pass, places!.geometry);
     this.#workspace = held.workspaceAt;
+  }
+
+  /** The next call plans anew. */
+  forgetPlan(): void {
+    this.#planned = -1;
   }
 
   release(): void {

@@ -12,6 +12,8 @@ export interface Geometry {
   readonly perElement: boolean;
   /** Statistics about 0 instead of the mean. */
   readonly rms?: boolean;
+  /** The minibatch is [examples, length, positions] and is brought to [examples, positions, length]: its examples. */
+  readonly turned?: number | undefined;
 }
 
 /** How many statistics there are. */
@@ -22,6 +24,12 @@ export const parametersOf = (g: Geometry): number => (g.perElement ? g.length : 
 export const countOf = (g: Geometry): number => g.rows * g.width * g.length;
 /** How many values a minibatch has. */
 export const valuesOf = (g: Geometry): number => g.outer * g.rows * g.groups * g.width * g.length;
+
+/** Values of a row, as stages take them: a run, or a row of the minibatch. */
+export const rowOf = (g: Geometry): number => (g.perElement || g.length > 1 ? g.length : g.groups * g.width);
+
+/** Rows as stages count them. */
+export const rowsOf = (g: Geometry): number => valuesOf(g) / (rowOf(g) || 1);
 
 /** Bytes that ReLU's decisions take: one for every four values of a row or run. */
 export function bitBytes({ outer, rows, groups, width, length }: Geometry): number {

@@ -2,7 +2,7 @@
 import type { Runtime } from "../runtime/runtime.js";
 
 /** Bytes of a record. */
-export const PASS_BYTES = 320;
+export const PASS_BYTES = 384;
 
 /** Where each field of 32 bits lies, in units of four bytes. A test compares them with the kernels' own. */
 export const FIELD = {
@@ -59,6 +59,11 @@ export const FIELD = {
   tileGroups: 56,
   tileApart: 57,
   skipped: 58,
+  late: 66,
+  lateResidual: 67,
+  z: 68,
+  sums: 69,
+  copy: 70,
 } as const;
 
 /** Where each float64 lies, in units of eight bytes. */

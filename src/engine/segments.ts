@@ -71,12 +71,13 @@ export function placeSegments(held: Runtime, scratch: Scratch, { pairs }: Segmen
 /** Sets what lies outside of the segments to zero. */
 export function clearOthers({ f32 }: Runtime, { pairs }: Segments, g: Geometry, address: number): void {
   // Channels-last the channels of a position lie together: one run, of so many values a position.
-  const last = g.length === 1;
-  const channels = g.groups * g.width;
-  const [runs, unit, length] = last ? [1, channels, g.rows * channels] : [channels, 1, g.length];
+  const last = g.perElement || g.length === 1;
+  const channels = g.perElement ? g.length : g.groups * g.width;
+  const positions = g.perElement ? g.outer : g.outer * g.rows * g.length;
+  const [runs, unit, length] = last ? [1, channels, positions * channels] : [channels, 1, g.length];
   let from = 0;
   for (let i = 0; i <= pairs.length; i += 2) {
-    const gap = unit * (pairs[i] ?? g.rows * g.length);
+    const gap = unit * (pairs[i] ?? positions);
     while (from < gap) {
       const row = Math.floor(from / length);
       const to = Math.min(gap, (row + 1) * length);

@@ -55,7 +55,7 @@ export function place(held: Runtime, scratch: Scratch, values: Given): number {
 /** A pass of this geometry on the runtime's own memory, with nothing beside x. */
 export function contextOf(held: Runtime, g: Geometry, eps: number): Context {
   const context = passingContext(held);
-  context.reserve(g, { x: 0, bits: false, running: false }, eps, 0, () => {});
+  context.reserve(g, { x: 0, bits: false, extra: 0, running: false }, eps, 0, () => {});
   context.useStatistics(false);
   for (const field of [FIELD.gamma, FIELD.beta, FIELD.residual, FIELD.dresidual, FIELD.bits])
     context.pass.set(field, 0);

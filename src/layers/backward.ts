@@ -1,9 +1,10 @@
 import type { GradientSums } from "../analysis/gap.js";
 import type { Context, Saved } from "../engine/context.js";
-import { statisticsOf } from "../engine/geometry.js";
+import { addressOf, bring, carry, isFinished, placeOf, setExtras } from "../engine/extras.js";
+import { rowOf, rowsOf, statisticsOf } from "../engine/geometry.js";
+import { isApart, runParts } from "../engine/masked.js";
 import {
   copyIn,
-  copyOut,
   drop,
   type Minibatch,
   NEW,
@@ -15,10 +16,10 @@ import {
 } from "../engine/operand.js";
 import { DOUBLE, FIELD, STEP } from "../engine/pass.js";
 import { clearOthers, placeSegments } from "../engine/segments.js";
-import { typeError } from "../errors.js";
 import { Scratch } from "../runtime/scratch.js";
 import { live } from "../tensor.js";
 import type { LayerCore } from "./core.js";
+import { checkAsked, FurtherGradients } from "./gradients.js";
 import { readBackwardCall } from "./options.js";
 import type { Parameter } from "./parameters.js";
 
@@ -42,7 +43,11 @@ function checkSaved(core: LayerCore, who: string, saved: Saved, gamma: Parameter
     );
   }
   if (saved.x) live(who, saved.x);
-  if (saved.overwritten && (!saved.frozen || gamma || core.activation !== 0)) throw overwritten(who);
+  const late = saved.extras !== undefined && isFinished(saved.extras);
+  if (saved.overwritten && (!saved.frozen || gamma || core.activation !== 0 || late)) throw overwritten(who);
+  for (const kept of [saved.extras?.scale, saved.extras?.shift, saved.extras?.gate, saved.extras?.residual]) {
+    addressOf(who, kept, 0);
+  }
 }
 
 const overwritten = (who: string): Error =>
@@ -70,50 +75,66 @@ export function backward(
   checkSaved(core, who, saved, gamma);
   const from = readSized(who, "dy", dy, shape);
   const into = out === NEW ? undefined : readOutput(who, "dx", out, shape);
-  if (call.residualGrad !== undefined && !saved.residual) {
-    throw typeError(who, "no residualGrad without a residual", call.residualGrad);
-  }
+  checkAsked(who, call, saved);
 
   const scratch = new Scratch(held);
   const { f32 } = held;
   let fresh: Minibatch | undefined;
-  let through: Minibatch | undefined;
+  let further: FurtherGradients | undefined;
+  const { geometry } = places;
   try {
-    const source = place(scratch, from);
+    const source = placeOf(scratch, from, geometry);
     if (!into) fresh = newLike(from, shape);
     const to = into ?? readOperand(who, "dx", fresh);
     // An array's gradient needs one place for both: kernels write dx over dy.
-    const dx = to.address ?? (from.array ? source : scratch.take(4 * to.size));
-    const passed = saved.residual && (!into || call.residualGrad !== undefined);
-    if (passed && call.residualGrad === undefined) through = newLike(from, shape);
-    const other = passed ? readOutput(who, "residualGrad", call.residualGrad ?? through, shape) : undefined;
-    const dresidual = other ? place(scratch, other) : 0;
+    const own = geometry.turned === undefined ? to.address : undefined;
+    further = new FurtherGradients(who, call, saved, geometry, scratch, from, !into);
+    const { residual: other, stream } = further;
+    // The stream's gradient is read after dx is there.
+    const apart = own !== undefined && own === stream?.address;
+    const dx = apart ? scratch.take(4 * to.size) : (own ?? (from.array ? source : scratch.take(4 * to.size)));
+    const dresidual = other?.address ?? 0;
+    const stages = stagesOf(context, saved, further, scratch, source === dx);
     const pairs = segments ? placeSegments(held, scratch, segments) : 0;
     if (held.f32 !== f32) core.learned.check(who);
-    if (from.array) copyIn(held, from, source);
+    bring(held, scratch, from, source, geometry);
+    further.bringStream(held, scratch);
     const some = saved.size > 0 && saved.count > 0;
     if (some) {
-      if (other && core.activation === 0)
-        held.f32.copyWithin(dresidual / 4, source / 4, source / 4 + saved.size);
-      run(context, saved, { dy: source, dx, dresidual: core.activation === 0 ? 0 : dresidual, pairs });
+      if (stages) runStages(core, who, context, saved, stages, { dy: source, dx, dresidual, pairs });
+      else {
+        if (other && core.activation === 0)
+          held.f32.copyWithin(dresidual / 4, source / 4, source / 4 + saved.size);
+        run(core, context, saved, {
+          dy: source,
+          dx,
+          dresidual: core.activation === 0 ? 0 : dresidual,
+          pairs,
+        });
+      }
       if (segments) {
         clearOthers(held, segments, places.geometry, dx);
         if (other) clearOthers(held, segments, places.geometry, dresidual);
       }
     } else if (saved.size > 0) {
       held.f32.fill(0, dx / 4, dx / 4 + saved.size);
-      if (other) held.f32.fill(0, dresidual / 4, dresidual / 4 + saved.size);
+      further.clear(held);
+    }
+    if (stream && saved.size > 0) {
+      context.pass.set(FIELD.dstream, stream.address);
+      context.pass.set(FIELD.dx, dx);
+      held.kernels.afterBackward(context.pass.address, 0, rowsOf(geometry));
     }
     // What can fail comes before what is added.
-    if (to.array) copyOut(held, to, dx);
-    if (other?.array) copyOut(held, other, dresidual);
+    carry(held, scratch, to, dx, geometry);
+    further.carryOut(held, scratch);
     if (some) addGradients(context, core.channels, gamma, beta);
-    core.residualGrad = passed ? ((call.residualGrad as Minibatch | undefined) ?? through!) : null;
+    further.settle(core);
     if (!call.retain) saved.used = true;
     return into ? (out as Minibatch) : fresh!;
   } catch (error) {
     drop(fresh);
-    drop(through);
+    further?.drop();
     scratch.release();
     if (held.reclaim(error)) return backward(core, who, dy, out, options);
     throw error;
@@ -129,22 +150,108 @@ interface Addresses {
   pairs: number;
 }
 
-function run(context: Context, saved: Saved, at: Addresses, steps: number = STEP.APPLY): void {
+/** What backward's stages need beside the minibatches. */
+interface Stages {
+  /** Where the kernels' output is computed again; of a tile alone where examples are rows. */
+  z: number;
+  /** Where modulation's sums are kept. */
+  sums: number;
+  /** A copy of dy without what does not count, where there is a mask. */
+  masked: number;
+  further: FurtherGradients;
+}
+
+/** Takes room for the stages. */
+function stagesOf(
+  { places }: Context,
+  { extras, size, segments }: Saved,
+  further: FurtherGradients,
+  scratch: Scratch,
+  inPlace: boolean,
+): Stages | undefined {
+  if (!extras || !isFinished(extras) || size === 0) return undefined;
+  const z = inPlace ? scratch.take(4 * size) : 0;
+  const wanted = extras.scale && (further.scale || places!.geometry.length > 1);
+  const sums = wanted ? scratch.take(16 * (rowOf(places!.geometry) + 8)) : 0;
+  const masked = segments ? scratch.take(4 * size) : 0;
+  return { z, sums, masked, further };
+}
+
+/** The kernels between their stages. */
+function runStages(
+  core: LayerCore,
+  who: string,
+  context: Context,
+  saved: Saved,
+  { z, sums, masked, further }: Stages,
+  at: Addresses,
+): void {
+  const { pass, held, places } = context;
+  const { kernels } = held;
+  const extras = saved.extras!;
+  const base = places!.extra;
+  const g = places!.geometry;
+  context.useStatistics(saved.frozen);
+  const apart = saved.segments !== undefined && isApart(g);
+  context.plan(STEP.APPLY, apart ? 0 : at.pairs, apart ? 0 : (saved.segments?.pairs.length ?? 0) / 2);
+  pass.set(FIELD.activation, 0);
+  pass.set(FIELD.residual, 0);
+  pass.set(FIELD.bits, 0);
+  pass.set(FIELD.x, inputOf(context));
+  pass.set(FIELD.y, z || at.dx);
+  pass.setDouble(DOUBLE.count, saved.count);
+  if (apart && !g.perElement && !saved.frozen)
+    runParts(context, saved.segments!, at.pairs, false, STEP.APPLY);
+  else kernels.forward(pass.address);
+  if (masked) {
+    // What does not count gives nothing to any sum, whatever its values are.
+    held.f32.copyWithin(masked / 4, at.dy / 4, at.dy / 4 + saved.size);
+    clearOthers(held, saved.segments!, g, masked);
+    clearOthers(held, saved.segments!, g, z || at.dx);
+  }
+  setExtras(pass, extras, {
+    stream: 0,
+    scale: addressOf(who, extras.scale, base),
+    shift: addressOf(who, extras.shift, base),
+    gate: addressOf(who, extras.gate, base),
+  });
+  pass.set(FIELD.lateResidual, addressOf(who, extras.residual, base));
+  pass.set(FIELD.z, z || at.dx);
+  pass.set(FIELD.sums, sums);
+  pass.set(FIELD.dy, masked || at.dy);
+  pass.set(FIELD.dx, at.dx);
+  pass.set(FIELD.dresidual, at.dresidual);
+  pass.set(FIELD.dgate, further.gate?.address ?? 0);
+  pass.set(FIELD.dscale, further.scale?.address ?? 0);
+  pass.set(FIELD.dshift, further.shift?.address ?? 0);
+  kernels.beforeBackward(pass.address, 0, rowsOf(g));
+  run(core, context, saved, { ...at, dy: at.dx, dresidual: 0 });
+}
+
+function run(
+  core: LayerCore,
+  context: Context,
+  saved: Saved,
+  at: Addresses,
+  steps: number = STEP.APPLY,
+): void {
   const { pass, held } = context;
   context.useStatistics(saved.frozen);
-  context.plan(
-    steps | STEP.REDUCE | (saved.frozen ? STEP.FROZEN : STEP.OWN),
-    at.pairs,
-    (saved.segments?.pairs.length ?? 0) / 2,
-  );
+  const { segments } = saved;
+  const apart = segments !== undefined && isApart(context.places!.geometry);
+  const all = steps | STEP.REDUCE | (saved.frozen ? STEP.FROZEN : STEP.OWN);
+  context.plan(all, apart ? 0 : at.pairs, apart ? 0 : (segments?.pairs.length ?? 0) / 2);
   pass.set(FIELD.x, inputOf(context));
   pass.set(FIELD.dy, at.dy);
   pass.set(FIELD.dx, at.dx);
   pass.set(FIELD.residual, 0);
   pass.set(FIELD.dresidual, at.dresidual);
-  pass.set(FIELD.bits, saved.residual ? context.places!.bits : 0);
+  const late = saved.extras !== undefined && isFinished(saved.extras);
+  pass.set(FIELD.activation, late ? 0 : core.activation);
+  pass.set(FIELD.bits, saved.residual && !late ? context.places!.bits : 0);
   pass.setDouble(DOUBLE.count, saved.count);
-  held.kernels.backward(pass.address);
+  if (apart) runParts(context, segments, at.pairs, true, all);
+  else held.kernels.backward(pass.address);
 }
 
 /**
@@ -172,7 +279,7 @@ export function gradientSums(
     const source: number = place(scratch, from);
     const pairs = segments ? placeSegments(held, scratch, segments) : 0;
     if (from.array) copyIn(held, from, source);
-    run(context, saved, { dy: source, dx: 0, dresidual: 0, pairs }, 0);
+    run(core, context, saved, { dy: source, dx: 0, dresidual: 0, pairs }, 0);
     const { pass, places } = context;
     const copy = (address: number) => held.f64.slice(address / 8, address / 8 + n);
     const dyXhat = copy(pass.get(FIELD.dgamma));

@@ -57,7 +57,7 @@ export class BatchNorm extends Tracking {
     const layout = readLayout(who, o.layout);
     super(who, features, o, {
       least: 2,
-      masked: true,
+      streamed: false,
       cut: (who, shape) => {
         const { outer, inner } = channelAxis(who, shape, features, layout);
         return { outer: 1, rows: outer, groups: features, width: 1, length: inner, perElement: false };

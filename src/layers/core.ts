@@ -4,6 +4,7 @@ import type { Geometry } from "../engine/geometry.js";
 import type { Minibatch } from "../engine/operand.js";
 import { disposed } from "../errors.js";
 import { type Runtime, runtime } from "../runtime/runtime.js";
+import type { Modulation } from "./options.js";
 import { Parameters } from "./parameters.js";
 import type { Running } from "./running.js";
 
@@ -15,8 +16,12 @@ export interface Family {
   shapeOf(who: string, size: number): number[];
   /** Values that a statistic needs in training. */
   least: number;
-  /** Whether a mask and a residual are taken. */
-  masked: boolean;
+  /** Where examples are rows: how many trailing dimensions one has. */
+  rows?: number | undefined;
+  /** Whether a stream is taken. */
+  streamed: boolean;
+  /** What is added to gamma: 1 where it is stored about 0. */
+  gammaOffset?: number | undefined;
   /** Statistics that are kept from minibatch to minibatch. */
   running?: Running | undefined;
 }
@@ -46,6 +51,8 @@ export class LayerCore {
   residualGrad: Minibatch | null = null;
   /** The last forward, where the next may be the same but for its Tensors: see forward.ts. */
   ready: unknown;
+  modulationGrad: Modulation | null = null;
+  gateGrad: Minibatch | null = null;
   /** Where the statistics of the last forward and of the last training forward are. */
   last: Last;
   lastBatch: Last;
@@ -74,7 +81,7 @@ export class LayerCore {
     this.eps = eps;
     this.activation = activation;
     this.family = family;
-    this.learned = new Parameters(who, channels, affine);
+    this.learned = new Parameters(who, channels, affine, 1 - (family.gammaOffset ?? 0));
   }
 
   /** @throws TypeError once disposed */

@@ -1,26 +1,35 @@
 import { checkLength, copyInto } from "../arrays.js";
 import { type Context, emptySaved, isUnsaved, passingContext } from "../engine/context.js";
-import { countOf, type Geometry, statisticsOf } from "../engine/geometry.js";
 import {
-  copyIn,
-  copyOut,
+  addressOf,
+  bring,
+  carry,
+  type Extras,
+  isFinished,
+  type Kept,
+  placeOf,
+  setExtras,
+} from "../engine/extras.js";
+import { countOf, type Geometry, rowsOf, statisticsOf } from "../engine/geometry.js";
+import { flagsOf, isApart, leastOf, runParts, unitOf } from "../engine/masked.js";
+import {
   drop,
   type Minibatch,
   NEW,
   newLike,
   type Operand,
-  place,
   readOperand,
   readOutput,
   readSized,
 } from "../engine/operand.js";
-import { DOUBLE, FIELD, STEP } from "../engine/pass.js";
+import { DOUBLE, FIELD, PHASE, STEP } from "../engine/pass.js";
 import { placeSegments, type Segments, segmentsOf } from "../engine/segments.js";
 import { rangeError, typeError } from "../errors.js";
 import type { Runtime } from "../runtime/runtime.js";
 import { Scratch } from "../runtime/scratch.js";
-import { coreOf } from "../tensor.js";
+import { type Core, coreOf } from "../tensor.js";
 import type { LayerCore } from "./core.js";
+import { readExtras } from "./extras.js";
 import { type Call, readCall } from "./options.js";
 import type { Vectors } from "./parameters.js";
 
@@ -34,6 +43,7 @@ interface Prepared {
   geometry: Geometry;
   into: Operand | undefined;
   residual: Operand | undefined;
+  extras: Extras | undefined;
   segments: Segments | undefined;
   count: number;
   /** The statistics are running ones. */
@@ -51,18 +61,22 @@ function read(core: LayerCore, who: string, x: unknown, out: unknown, options: u
   if (shape !== from.shape) checkLength(who, "x", shape, from.size);
   const geometry = core.cut(who, shape);
   const into = out === NEW ? undefined : readOutput(who, "out", out, shape);
-  if (training && x === out) throw typeError(who, "out to be another than x in training", out);
+  if (training && x === out && call.stream === undefined)
+    throw typeError(who, "out to be another than x in training", out);
   const frozen = core.frozen();
   family.running?.check(who);
   const residual = call.residual === undefined ? undefined : readSized(who, "residual", call.residual, shape);
-  const segments =
-    call.flags && segmentsOf(who, call.flags, geometry.rows * geometry.length, geometry.length);
-  const count = segments ? segments.rows * geometry.width : countOf(geometry);
-  if (training && from.size > 0 && count < family.least && !(segments && count === 0)) {
+  const extras = readExtras(core, who, call, shape, geometry, residual);
+  const segments = call.flags && segmentsOf(who, call.flags, flagsOf(geometry), unitOf(geometry));
+  const count = segments
+    ? segments.rows * (geometry.perElement ? geometry.length : geometry.width)
+    : countOf(geometry);
+  const least = segments && isApart(geometry) ? leastOf(geometry, segments) : count;
+  if (training && from.size > 0 && least < family.least && !(segments && count === 0)) {
     const counted = segments ? " unmasked" : "";
-    throw rangeError(who, `at least ${family.least}${counted} values for each statistic in training`, count);
+    throw rangeError(who, `at least ${family.least}${counted} values for each statistic in training`, least);
   }
-  return { call, vectors, from, shape, geometry, into, residual, segments, count, frozen };
+  return { call, vectors, from, shape, geometry, into, residual, extras, segments, count, frozen };
 }
 
 /** Normalizes x into `out`, or into a new minibatch for NEW. */
@@ -71,7 +85,7 @@ export function forward(core: LayerCore, who: string, x: unknown, out: unknown, 
   const held = core.use(who);
   if (options === undefined && repeat(core, who, held, x, out)) return out as Minibatch;
   const prepared = read(core, who, x, out, options);
-  const { call, from, shape, into, residual, segments } = prepared;
+  const { call, from, shape, geometry, into, residual, extras, segments } = prepared;
   const context = call.context ?? (call.save ? core.own : passingContext(held));
   const { f32 } = held;
 
@@ -79,23 +93,31 @@ export function forward(core: LayerCore, who: string, x: unknown, out: unknown, 
   const scratch = new Scratch(held);
   let fresh: Minibatch | undefined;
   try {
-    const added = residual ? place(scratch, residual) : 0;
+    const added = residual ? placeOf(scratch, residual, geometry) : 0;
+    const stream = extras?.stream ? placeOf(scratch, extras.stream, geometry) : 0;
     const pairs = segments ? placeSegments(held, scratch, segments) : 0;
     if (!into) fresh = newLike(from, shape);
     const to = into ?? readOperand(who, "out", fresh);
-    const y = place(scratch, to);
-    const staged = from.array && !call.save ? scratch.take(4 * from.size) : 0;
+    const y = placeOf(scratch, to, geometry);
+    const copied = isCopied(prepared);
+    // What is added to a stream is not kept: the sum is.
+    const staged = (copied && !call.save) || stream ? placeOf(scratch, from, geometry) : 0;
+    const unkept = extras?.bytes && !call.save ? scratch.take(extras.bytes) : 0;
     reserve(core, who, context, prepared, held.f32 !== f32);
-    const input = from.address ?? (staged || context.places!.x);
-    if (from.array) copyIn(held, from, input);
-    if (residual?.array) copyIn(held, residual, added);
+    const input = staged || (copied ? context.places!.x : from.address!);
+    bring(held, scratch, from, input, geometry);
+    if (residual) bring(held, scratch, residual, added, geometry);
+    if (extras?.stream) bring(held, scratch, extras.stream, stream, geometry);
+    if (extras) bringExtras(who, held, scratch, extras, unkept || context.places!.extra, geometry);
     if (from.size > 0) {
-      run(core, context, prepared, { x: input, y, residual: added, pairs });
-      if (to.array) copyOut(held, to, y);
+      const base = unkept || context.places!.extra;
+      run(core, who, context, prepared, { x: input, y, residual: added, stream, base, pairs });
+      carry(held, scratch, to, y, geometry);
+      if (extras?.stream) carry(held, scratch, extras.stream, stream, geometry);
     }
-    settle(core, context, prepared, x, input === y && from.size > 0);
+    settle(core, context, prepared, x, input === y && from.size > 0 && !stream);
     const repeatable =
-      options === undefined && call.save && from.size > 0 && !from.array && !to.array && input !== y;
+      options === undefined && call.save && from.size > 0 && !copied && !to.array && input !== y;
     core.ready = repeatable
       ? { prepared, context, shape: from.shape, training: core.training, f32: held.f32 }
       : undefined;
@@ -134,24 +156,62 @@ function repeat(core: LayerCore, who: string, held: Runtime, x: unknown, out: un
   // The caller's own code may have run.
   if (core.ready !== ready || ready.f32 !== held.f32 || from.address === 0 || to.address === 0) return false;
   prepared.from = from;
-  run(core, context, prepared, { x: from.address, y: to.address, residual: 0, pairs: 0 });
+  run(core, who, context, prepared, {
+    x: from.address,
+    y: to.address,
+    residual: 0,
+    stream: 0,
+    base: 0,
+    pairs: 0,
+  });
   settle(core, context, prepared, x, false);
   return true;
 }
 
+/** Whether the kernels' input is a copy in the context rather than a Tensor. */
+const isCopied = ({ from, geometry, extras }: Prepared): boolean =>
+  Boolean(from.array) || geometry.turned !== undefined || extras?.stream !== undefined;
+
+/** Copies what backward needs again, or the kernels read, to its place. */
+function bringExtras(
+  who: string,
+  held: Runtime,
+  scratch: Scratch,
+  extras: Extras,
+  base: number,
+  g: Geometry,
+): void {
+  const one = (kept: Kept | undefined, geometry: Geometry) => {
+    if (kept && kept.offset >= 0) bring(held, scratch, kept.operand, addressOf(who, kept, base), geometry);
+  };
+  const plain = g.turned === undefined ? g : { ...g, turned: undefined };
+  one(extras.scale, plain);
+  one(extras.shift, plain);
+  one(extras.gate, g);
+  one(extras.residual, g);
+}
+
 /** Makes sure that the context has room. @throws RangeError, or what `learned.check` throws where memory has grown */
 function reserve(core: LayerCore, who: string, context: Context, prepared: Prepared, grown: boolean): void {
-  const { call, from, geometry, residual } = prepared;
+  const { call, from, geometry, residual, extras } = prepared;
   const { places, held } = context;
-  const x = from.array && call.save ? 4 * from.size : 0;
+  const x = isCopied(prepared) && call.save ? 4 * from.size : 0;
+  const extra = call.save ? (extras?.bytes ?? 0) : 0;
   // Without a residual ReLU's decisions are taken again from x.
-  const bits = call.save && residual !== undefined && core.activation !== 0;
-  if (!grown && places?.geometry === geometry && (!x || places.x) && (!bits || places.bits)) return;
+  const bits = call.save && residual !== undefined && core.activation !== 0 && !extras?.late;
+  if (
+    !grown &&
+    places?.geometry === geometry &&
+    (!x || places.x) &&
+    (!bits || places.bits) &&
+    extra <= places.extraBytes
+  )
+    return;
   const { f32 } = held;
   core.forget(context);
   context.reserve(
     geometry,
-    { x, bits, running: core.family.running !== undefined },
+    { x, bits, extra, running: core.family.running !== undefined },
     core.eps,
     core.activation,
     () => {
@@ -165,12 +225,15 @@ interface Addresses {
   x: number;
   y: number;
   residual: number;
+  stream: number;
+  /** Where the extras' copies lie. */
+  base: number;
   pairs: number;
 }
 
 /** Writes the pass and runs it. */
-function run(core: LayerCore, context: Context, prepared: Prepared, at: Addresses): void {
-  const { frozen, segments, count } = prepared;
+function run(core: LayerCore, who: string, context: Context, prepared: Prepared, at: Addresses): void {
+  const { frozen, segments, count, extras, call, geometry } = prepared;
   const { held, pass } = context;
   const places = context.places!;
   const { running } = core.family;
@@ -178,29 +241,94 @@ function run(core: LayerCore, context: Context, prepared: Prepared, at: Addresse
   if (!frozen && !core.training) core.forgetBatch(context);
   context.useStatistics(frozen);
   // Nothing counts: a spread without bounds leaves beta alone.
-  const empty = !frozen && count === 0 && segments !== undefined;
+  const { perElement } = places.geometry;
+  const empty = !frozen && count === 0 && segments !== undefined && !perElement;
+  const apart = segments !== undefined && !frozen && !empty && !perElement && isApart(places.geometry);
+  const whole = empty || perElement || apart;
   context.plan(
     frozen || empty ? STEP.APPLY : STEP.REDUCE | STEP.APPLY,
-    empty ? 0 : at.pairs,
-    empty ? 0 : (segments?.pairs.length ?? 0) / 2,
+    whole ? 0 : at.pairs,
+    whole ? 0 : (segments?.pairs.length ?? 0) / 2,
   );
   const { f32, f64 } = held;
   if (gamma) copyInto(f32, gamma.data, places.gamma / 4, core.channels);
   if (beta) copyInto(f32, beta.data, places.beta / 4, core.channels);
+  const { gammaOffset } = core.family;
+  if (gamma && gammaOffset) {
+    for (let i = places.gamma / 4, end = i + core.channels; i < end; i++) f32[i]! += gammaOffset;
+  }
   pass.set(FIELD.gamma, gamma ? places.gamma : 0);
   pass.set(FIELD.beta, beta ? places.beta : 0);
   pass.set(FIELD.x, at.x);
   pass.set(FIELD.y, at.y);
-  pass.set(FIELD.residual, at.residual);
-  pass.set(FIELD.bits, at.residual && prepared.call.save ? places.bits : 0);
-  pass.setDouble(DOUBLE.count, count);
+  const late = extras?.late ?? 0;
+  pass.set(FIELD.activation, late ? 0 : core.activation);
+  pass.set(FIELD.residual, extras?.lateResidual ? 0 : at.residual);
+  pass.set(FIELD.bits, at.residual && call.save && !late ? places.bits : 0);
+  pass.setDouble(DOUBLE.count, perElement ? countOf(geometry) : count);
   if (frozen) running!.place(context);
   if (empty) {
     const n = statisticsOf(places.geometry);
     f64.fill(0, places.mean / 8, places.mean / 8 + n);
     f64.fill(Infinity, places.variance / 8, places.variance / 8 + n);
   }
-  held.kernels.forward(pass.address);
+  const kernels = () => {
+    if (apart) runParts(context, segments, at.pairs, false, STEP.REDUCE | STEP.APPLY);
+    else held.kernels.forward(pass.address);
+  };
+  if (!extras) {
+    kernels();
+    return;
+  }
+  setExtras(pass, extras, {
+    stream: at.stream,
+    scale: addressOf(who, extras.scale, at.base),
+    shift: addressOf(who, extras.shift, at.base),
+    gate: addressOf(who, extras.gate, at.base),
+  });
+  pass.set(FIELD.lateResidual, extras.lateResidual ? at.residual : 0);
+  pass.set(FIELD.copy, at.stream && call.save ? places.x : 0);
+  runStages(context, geometry, isFinished(extras), at.x, call.save ? places.x : at.stream, kernels);
+}
+
+/** The kernels between their stages. Where a tile is whole rows, all is done on it while it is in cache. */
+function runStages(
+  context: Context,
+  g: Geometry,
+  after: boolean,
+  x: number,
+  sum: number,
+  run: () => void,
+): void {
+  const { pass, held } = context;
+  const { kernels } = held;
+  const { address } = pass;
+  const stream = pass.get(FIELD.stream) !== 0;
+  const rows = rowsOf(g);
+  if (!g.perElement) {
+    if (stream) {
+      kernels.before(address, 0, rows);
+      pass.set(FIELD.x, sum);
+    }
+    run();
+    if (after) kernels.after(address, 0, rows);
+    return;
+  }
+  kernels.begin(address, PHASE.FORWARD);
+  const tiles = pass.get(FIELD.forwardTiles);
+  const tileRows = pass.get(FIELD.tileRows);
+  for (let i = 0; i < tiles; i++) {
+    const from = i * tileRows;
+    const to = Math.min(from + tileRows, rows);
+    if (stream) {
+      pass.set(FIELD.x, x);
+      kernels.before(address, from, to);
+      pass.set(FIELD.x, sum);
+    }
+    kernels.tile(address, PHASE.FORWARD, i, 0);
+    if (after) kernels.after(address, from, to);
+  }
+  kernels.finish(address, PHASE.FORWARD);
 }
 
 /** What is left of a forward: running statistics, and what backward needs. */
@@ -211,7 +339,7 @@ function settle(
   x: unknown,
   overwritten: boolean,
 ): void {
-  const { call, from, shape, geometry, residual, segments, count, frozen } = prepared;
+  const { call, from, shape, geometry, residual, extras, segments, count, frozen } = prepared;
   const { training, family } = core;
   const { running } = family;
   if (from.size > 0) {
@@ -228,13 +356,14 @@ function settle(
   saved.interrupted = !training && saved.training && saved.size > 0 && !saved.used;
   saved.shape = shape;
   saved.size = from.size;
-  saved.x = from.array ? undefined : from;
-  saved.owner = from.array ? undefined : x;
+  saved.x = isCopied(prepared) ? undefined : (from as Core);
+  saved.owner = isCopied(prepared) ? undefined : x;
   saved.overwritten = overwritten;
   saved.frozen = frozen;
   saved.training = training;
   saved.count = count;
   saved.residual = residual !== undefined;
+  saved.extras = extras;
   saved.segments = segments;
   saved.used = false;
 }

@@ -17,11 +17,17 @@ export interface GroupNormOptions {
 }
 
 /** How group and instance norm cut a minibatch: statistics for each example over groups of channels, gamma and beta for each channel. */
-export function perGroup(groups: number, channels: number, layout: Layout, least: number): Family {
+export function perGroup(
+  groups: number,
+  channels: number,
+  layout: Layout,
+  least: number,
+  streamed: boolean,
+): Family {
   const width = channels / groups;
   return {
     least,
-    masked: false,
+    streamed,
     cut: (who, shape) => {
       const { outer, inner } = channelAxis(who, shape, channels, layout);
       if (layout === "channels-first")
@@ -60,7 +66,7 @@ export class GroupNorm extends Layer {
     });
     const who = `GroupNorm(${groups}, ${channels})`;
     const layout = readLayout(who, o.layout);
-    super(who, channels, o, perGroup(groups, channels, layout, 1));
+    super(who, channels, o, perGroup(groups, channels, layout, 1, true));
     fix(this, { groups, layout });
   }
 }

@@ -32,7 +32,7 @@ export class InstanceNorm extends Tracking {
       activation: "none",
     });
     const layout = readLayout(who, o.layout);
-    super(who, channels, o, perGroup(channels, channels, layout, 2));
+    super(who, channels, o, perGroup(channels, channels, layout, 2, false));
     fix(this, { channels, layout });
   }
 }

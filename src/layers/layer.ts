@@ -9,11 +9,22 @@ import { backward } from "./backward.js";
 import { ForwardContext } from "./context.js";
 import { type Family, LayerCore } from "./core.js";
 import { forward } from "./forward.js";
-import type { BackwardOptions, CallOptions } from "./options.js";
+import type { BackwardOptions, CallOptions, Modulation } from "./options.js";
 import type { Parameter } from "./parameters.js";
 
 /** What a layer can do last, in the kernels' order. */
-const ACTIVATIONS = ["none", "relu"] as const;
+const ACTIVATIONS = [
+  "none",
+  "relu",
+  "relu6",
+  "leaky-relu",
+  "silu",
+  "gelu",
+  "gelu-tanh",
+  "hardswish",
+  "sigmoid",
+  "tanh",
+] as const;
 
 /** What a layer does last. */
 export type Activation = (typeof ACTIVATIONS)[number];
@@ -39,7 +50,7 @@ export abstract class Layer {
 
   /** @param who the layer as errors call it, for instance `BatchNorm(64)` */
   protected constructor(who: string, channels: number, options: Record<string, unknown>, family: Family) {
-    const activation = checkWord(who, "activation", options.activation, "none", "relu");
+    const activation = checkWord(who, "activation", options.activation, ...ACTIVATIONS);
     const eps = checkFinite(who, "eps", options.eps, 0);
     fix(this, { who, eps, activation });
     this.#core = new LayerCore(who, channels, eps, options.affine, ACTIVATIONS.indexOf(activation), family);
@@ -52,6 +63,24 @@ export abstract class Layer {
 
   set residualGrad(value: Minibatch | null) {
     coreOf(this).residualGrad = value;
+  }
+
+  /** After `backward`: the gradients of the forward's modulation, the caller's own; null without. */
+  get modulationGrad(): Modulation | null {
+    return coreOf(this).modulationGrad;
+  }
+
+  set modulationGrad(value: Modulation | null) {
+    coreOf(this).modulationGrad = value;
+  }
+
+  /** After `backward`: the gradient of the forward's gate, the caller's own; null without. */
+  get gateGrad(): Minibatch | null {
+    return coreOf(this).gateGrad;
+  }
+
+  set gateGrad(value: Minibatch | null) {
+    coreOf(this).gateGrad = value;
   }
 
   /** The mean of each group in the last forward; of RMS norm 0; null before one. */

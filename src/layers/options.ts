@@ -19,8 +19,23 @@ export interface ForwardOptions {
   updateRunning?: boolean | undefined;
   /** Rows (or positions) that take part in the statistics. */
   mask?: Mask | undefined;
-  /** Added after gamma and beta, before the activation; of x's shape. */
+  /** Added after gamma, beta and the modulation, before the activation; of x's shape. */
   residual?: Minibatch | undefined;
+  /** The residual stream, of x's shape: it becomes `stream + x`, which is normalized. LayerNorm, RMSNorm and GroupNorm. */
+  stream?: Minibatch | undefined;
+  /**
+   * `n * (1 + scale) + shift` of the normalized n, before residual and activation: a row of channels for each example (layer and
+   * RMS norm: or for each position, or one for all).
+   */
+  modulation?: Modulation | undefined;
+  /** The result is multiplied by `silu(gate)`, last; of x's shape. LayerNorm and RMSNorm. */
+  gate?: Minibatch | undefined;
+}
+
+/** A scale and a shift for each example, or places for their gradients. */
+export interface Modulation {
+  scale: Minibatch;
+  shift: Minibatch;
 }
 
 /** A shape, or options with one; the shape may be left out where the length or the Tensor says it all. */
@@ -34,6 +49,12 @@ export interface BackwardOptions {
   retain?: boolean | undefined;
   /** Where the residual's gradient goes; default a new minibatch, in `residualGrad`. */
   residualGrad?: Minibatch | undefined;
+  /** The gradient that comes down the residual stream: it becomes, in place, what goes on down, which is dx too. */
+  stream?: Minibatch | undefined;
+  /** Where the modulation's gradients go; default new minibatches, in `modulationGrad`. */
+  modulationGrad?: Modulation | undefined;
+  /** Where the gate's gradient goes; default a new minibatch, in `gateGrad`. */
+  gateGrad?: Minibatch | undefined;
 }
 
 /** What a forward is given, read. */
@@ -43,6 +64,9 @@ export interface Call {
   save: boolean;
   updateRunning: boolean;
   residual: unknown;
+  stream: unknown;
+  modulation: { scale: unknown; shift: unknown } | undefined;
+  gate: unknown;
   flags: Flags | undefined;
 }
 
@@ -52,6 +76,9 @@ const PLAIN: Call = {
   save: true,
   updateRunning: true,
   residual: undefined,
+  stream: undefined,
+  modulation: undefined,
+  gate: undefined,
   flags: undefined,
 };
 const PASSING: Call = { ...PLAIN, save: false };
@@ -62,6 +89,9 @@ const FORWARD = {
   save: true,
   updateRunning: true,
   residual: undefined,
+  stream: undefined,
+  modulation: undefined,
+  gate: undefined,
   mask: undefined,
 };
 
@@ -74,20 +104,33 @@ export function readCall(core: LayerCore, who: string, options: unknown, size: n
   if (known) return { ...(unsaved ? PASSING : PLAIN), shape: known };
   if (isArray(options)) return { ...(unsaved ? PASSING : PLAIN), shape: readShape(who, options) };
   const o = readOptions(who, options, FORWARD);
-  const refuse = (what: string, got: unknown) => {
-    if (got !== undefined && !core.family.masked)
-      throw typeError(who, `no ${what}: only BatchNorm takes one`, got);
+  const { family } = core;
+  const refuse = (what: string, got: unknown, taken: boolean, takers: string) => {
+    if (got !== undefined && !taken) throw typeError(who, `no ${what}: only ${takers} one`, got);
   };
-  refuse("residual", o.residual);
-  refuse("mask", o.mask);
+  refuse("stream", o.stream, family.streamed, "LayerNorm, RMSNorm and GroupNorm take");
+  refuse("gate", o.gate, family.rows !== undefined, "LayerNorm and RMSNorm take");
   return {
     shape: o.shape === undefined ? undefined : (core.known(o.shape) ?? readShape(who, o.shape)),
     context: o.context === undefined ? undefined : readContext(who, core, o.context),
     save: checkBoolean(who, "save", o.save) && !unsaved,
     updateRunning: checkBoolean(who, "updateRunning", o.updateRunning),
     residual: o.residual,
+    stream: o.stream,
+    modulation: readModulation(who, "modulation", o.modulation),
+    gate: o.gate,
     flags: o.mask === undefined ? undefined : readFlags(who, o.mask, size),
   };
+}
+
+/** Both of scale and shift. @throws TypeError */
+function readModulation(who: string, name: string, value: unknown): Call["modulation"] {
+  if (value === undefined) return undefined;
+  const both = readOptions(`${who}: ${name}`, value, { scale: undefined, shift: undefined });
+  for (const part of ["scale", "shift"] as const) {
+    if (both[part] === undefined) throw typeError(who, `${name} with a ${part}`, value);
+  }
+  return both;
 }
 
 /** What a backward is given, read. */
@@ -95,9 +138,10 @@ export interface BackwardCall {
   context: Context | undefined;
   retain: boolean;
   residualGrad: unknown;
+  stream: unknown;
+  modulationGrad: { scale: unknown; shift: unknown } | undefined;
+  gateGrad: unknown;
 }
-
-const RETAINED: BackwardCall = { context: undefined, retain: true, residualGrad: undefined };
 
 /** `retain` of options that have nothing else, as those of many backwards do: reading all of them takes 0.3 us. */
 function retainAlone(options: unknown): boolean | undefined {
@@ -112,7 +156,16 @@ function retainAlone(options: unknown): boolean | undefined {
   return;
 }
 
-const ONCE: BackwardCall = { context: undefined, retain: false, residualGrad: undefined };
+const ONCE: BackwardCall = {
+  context: undefined,
+  retain: false,
+  residualGrad: undefined,
+  stream: undefined,
+  modulationGrad: undefined,
+  gateGrad: undefined,
+};
+
+const RETAINED: BackwardCall = { ...ONCE, retain: true };
 
 /** Reads a backward's options. @throws TypeError */
 export function readBackwardCall(core: LayerCore, who: string, options: unknown): BackwardCall {
@@ -124,5 +177,8 @@ export function readBackwardCall(core: LayerCore, who: string, options: unknown)
     context: o.context === undefined ? undefined : readContext(who, core, o.context),
     retain: checkBoolean(who, "retain", o.retain),
     residualGrad: o.residualGrad,
+    stream: o.stream,
+    modulationGrad: readModulation(who, "modulationGrad", o.modulationGrad),
+    gateGrad: o.gateGrad,
   };
 }

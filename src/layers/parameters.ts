@@ -40,13 +40,14 @@ export class Parameters {
   #known = false;
   readonly #length: number;
 
-  constructor(who: string, length: number, affine: unknown) {
+  /** @param start what gamma is at first */
+  constructor(who: string, length: number, affine: unknown, start: number) {
     const parts = readAffine(who, affine);
     const parameter = (value: number): Parameter => ({
       data: new Float32Array(length).fill(value),
       grad: new Float32Array(length),
     });
-    const gamma = parts.gamma ? parameter(1) : null;
+    const gamma = parts.gamma ? parameter(start) : null;
     const beta = parts.beta ? parameter(0) : null;
     this.own = { gamma, beta };
     this.#seen = {

@@ -8,6 +8,8 @@ export interface RMSNormOptions {
   eps?: number | undefined;
   /** Whether gamma is learned (there is no beta); default true. */
   affine?: boolean | undefined;
+  /** Whether gamma is stored about 0: what multiplies is `1 + gamma` (Gemma); default false. */
+  zeroCenteredGamma?: boolean | undefined;
   /** What comes last; default "none". */
   activation?: Activation | undefined;
 }
@@ -19,8 +21,13 @@ export interface RMSNormOptions {
 export class RMSNorm extends PerExample {
   /** @param normalizedShape the trailing dimensions, or the last one alone. @throws TypeError, RangeError */
   constructor(normalizedShape: number | readonly number[], options?: RMSNormOptions) {
-    const o = readOptions("RMSNorm", options, { eps: 1e-6, affine: true, activation: "none" });
+    const o = readOptions("RMSNorm", options, {
+      eps: 1e-6,
+      affine: true,
+      zeroCenteredGamma: false,
+      activation: "none",
+    });
     const gamma = checkBoolean("RMSNorm", "affine", o.affine);
-    super("RMSNorm", normalizedShape, true, { ...o, affine: { gamma, beta: false } });
+    super("RMSNorm", normalizedShape, true, { ...o, affine: { gamma, beta: false } }, "channels-last");
   }
 }

@@ -30,12 +30,12 @@ export class Arena<Name extends string> {
    * Makes every slot named at least as large as asked. One that grows loses its contents; if any cannot be had, or
    * `ready`, which runs before anything is given up, throws, none has changed. @throws RangeError, and what `ready` throws
    */
-  reserve(sizes: Record<Name, number>, ready?: () => void): void {
+  reserve(sizes: { [name in Name]?: number | undefined }, ready?: () => void): void {
     const { slots } = this;
     const fresh: { [name in Name]?: Slot } = Object.create(null);
     try {
       for (const name of Object.keys(sizes) as Name[]) {
-        const bytes = sizes[name];
+        const bytes = sizes[name] ?? 0;
         if (!(slots[name]?.bytes >= bytes)) fresh[name] = { address: this.#runtime.alloc(bytes), bytes };
       }
       ready?.();

@@ -14,6 +14,16 @@ export interface Kernels {
   forward(pass: number): void;
   /** The backward pass, whole. */
   backward(pass: number): void;
+  /** Before the kernels, rows [from, to): `stream += x`. */
+  before(pass: number, from: number, to: number): void;
+  /** After the kernels, rows [from, to): what stages make of y. */
+  after(pass: number, from: number, to: number): void;
+  /** Before the backward kernels, rows [from, to), in order: what stages make of dy. */
+  beforeBackward(pass: number, from: number, to: number): void;
+  /** `to[e][c][r] = from[e][r][c]`. */
+  transpose(from: number, to: number, examples: number, rows: number, columns: number): void;
+  /** After the backward kernels, rows [from, to): the stream's gradient. */
+  afterBackward(pass: number, from: number, to: number): void;
   /** Before a phase's tiles. */
   begin(pass: number, phase: number): void;
   /** One tile of a phase, in `worker`'s part of the workspace. */
@@ -23,17 +33,22 @@ export interface Kernels {
 }
 
 /** The value of the module's `ABI` that this facade speaks. */
-export const ABI = 2;
+export const ABI = 3;
 
 /** Every export the facade relies on; a test compares it with the module's own list. */
 export const EXPORTS: readonly string[] = [
   "ABI",
   "RELAXED",
+  "after",
+  "afterBackward",
   "backward",
+  "before",
+  "beforeBackward",
   "begin",
   "finish",
   "forward",
   "heapBase",
   "plan",
   "tile",
+  "transpose",
 ];

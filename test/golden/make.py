@@ -228,10 +228,40 @@ def optimizer_cases():
     yield adamw("AdamW without decay", lr=0.01, weightDecay=0.0)
 
 
+def activation_cases():
+    functional = torch.nn.functional
+
+    def gelu_tanh(z):
+        """PyTorch 1.11 and older have none."""
+        return functional.gelu(z, approximate="tanh")
+
+    functions = {
+        "relu": torch.relu,
+        "relu6": functional.relu6,
+        "leaky-relu": functional.leaky_relu,
+        "silu": functional.silu,
+        "gelu": functional.gelu,
+        "gelu-tanh": gelu_tanh,
+        "hardswish": functional.hardswish,
+        "sigmoid": torch.sigmoid,
+        "tanh": torch.tanh,
+    }
+    inf = float("inf")
+    special = [0.0, -0.0, 3.0, -3.0, 6.0, -6.0, 100.0, -100.0, inf, -inf, float("nan")]
+    for name, function in functions.items():
+        z = torch.cat([torch.linspace(-12, 12, 193).to(torch.float32).to(torch.float64), torch.tensor(special)])
+        z.requires_grad_()
+        y = function(z)
+        dy = sample(len(z))
+        y.backward(dy)
+        yield {"name": name, "z": pack(z), "y": pack(y), "dy": pack(dy), "dz": pack(z.grad)}
+
+
 for file, cases in (
     ("batch.json", batch_cases()),
     ("family.json", family_cases()),
     ("optimizers.json", optimizer_cases()),
+    ("activations.json", activation_cases()),
 ):
     lines = ",\n".join(json.dumps(entry, separators=(",", ":")) for entry in cases)
     (HERE / file).write_text(f'{{"torch":"{torch.__version__}","cases":[\n{lines}\n]}}\n')

@@ -8,8 +8,8 @@ import { Frame } from "./frame";
 function pivotOf(p: Pass, f: Frame, x: usize): f32 {
   if (p.segments) {
     const first = load<usize>(p.segments);
-    const row = first / f.run;
-    return load<f32>(x + ((row * f.stride + first - row * f.run) << 2));
+    const row = first / p.length;
+    return load<f32>(x + ((row * f.stride + first - row * p.length) << 2));
   }
   if (f.run < 4) return load<f32>(x);
   const eighth = f32x4.splat(0.125);
@@ -68,8 +68,13 @@ function settleMoments(
     for (let i: usize = 0; i < p.segmentCount && p.segments != 0; i++) {
       const at = p.segments + (i << 3);
       const first = load<usize>(at);
-      const row = first / f.run;
-      momentsRun(x + ((row * f.stride + first - row * f.run) << 2), load<usize>(at, 4) - first, about, f32(scale), sums);
+      const row = first / p.length;
+      let from = x + ((row * f.stride + first - row * p.length) << 2);
+      // Positions are those of every channel of the group.
+      for (let channel: usize = 0; channel < p.width; channel++) {
+        momentsRun(from, load<usize>(at, 4) - first, about, f32(scale), sums);
+        from += p.length << 2;
+      }
     }
     // A product with 1 / count would not be exact where all values are the same.
     m = load<f64>(sums) / count;

@@ -1,0 +1,91 @@
+/** What comes before and after a normalization, as the kernels' stages take it: stream, modulation, residual, activation, gate. */
+import type { Runtime } from "../runtime/runtime.js";
+import type { Scratch } from "../runtime/scratch.js";
+import { type Core, live } from "../tensor.js";
+import type { Geometry } from "./geometry.js";
+import { copyIn, copyOut, type Operand } from "./operand.js";
+import { FIELD, type Pass } from "./pass.js";
+
+/** An operand that backward needs again: a Tensor, which must stay unchanged, or a copy in the context. */
+export interface Kept {
+  readonly operand: Operand;
+  /** Where its copy lies, from `places.extra` on; -1 for a Tensor in its own place. */
+  readonly offset: number;
+}
+
+/** What a forward was given around the normalization. */
+export interface Extras {
+  readonly stream: Operand | undefined;
+  readonly scale: Kept | undefined;
+  readonly shift: Kept | undefined;
+  readonly gate: Kept | undefined;
+  /** A residual that a stage adds, or that backward needs. */
+  readonly residual: Kept | undefined;
+  /** Whether the residual comes after a modulation, so that kernels leave it to a stage. */
+  readonly lateResidual: boolean;
+  /** The activation that is left to a stage, as the kernels number it. */
+  readonly late: number;
+  /** Rows that share one of scale and shift. */
+  readonly perCondition: number;
+  /** Bytes of the copies. */
+  readonly bytes: number;
+  /** What keeps Tensors from being collected. */
+  readonly owners: readonly unknown[];
+}
+
+/** Whether a stage has anything to do after the forward kernels. */
+export const isFinished = (e: Extras): boolean =>
+  e.late !== 0 || e.scale !== undefined || e.gate !== undefined;
+
+/** Where a kept operand lies. @throws TypeError where its Tensor was disposed of */
+export function addressOf(who: string, kept: Kept | undefined, base: number): number {
+  if (!kept) return 0;
+  if (kept.offset < 0) return live(who, kept.operand as Core).address;
+  return base + kept.offset;
+}
+
+/** Brings an operand to its place, and into the order that kernels walk. */
+export function bring(held: Runtime, scratch: Scratch, operand: Operand, address: number, g: Geometry): void {
+  if (g.turned === undefined) {
+    if (operand.array) copyIn(held, operand, address);
+    return;
+  }
+  const from = operand.address ?? scratch.take(4 * operand.size);
+  if (operand.array) copyIn(held, operand, from);
+  const positions = g.outer / (g.turned || 1);
+  held.kernels.transpose(from, address, g.turned, g.length, positions);
+}
+
+/** Takes an operand from its place. */
+export function carry(held: Runtime, scratch: Scratch, operand: Operand, address: number, g: Geometry): void {
+  if (g.turned === undefined) {
+    if (operand.array) copyOut(held, operand, address);
+    return;
+  }
+  const to = operand.address ?? scratch.take(4 * operand.size);
+  const positions = g.outer / (g.turned || 1);
+  held.kernels.transpose(address, to, g.turned, positions, g.length);
+  if (operand.array) copyOut(held, operand, to);
+}
+
+/** Where an operand lies in the order that kernels walk. */
+export const placeOf = (scratch: Scratch, { address, size }: Operand, g: Geometry): number =>
+  g.turned === undefined && address !== undefined ? address : scratch.take(4 * size);
+
+/** Where they lie. */
+export interface ExtraAddresses {
+  stream: number;
+  scale: number;
+  shift: number;
+  gate: number;
+}
+
+/** Writes into a pass what stages need. */
+export function setExtras(pass: Pass, e: Extras, at: ExtraAddresses): void {
+  pass.set(FIELD.late, e.late);
+  pass.set(FIELD.stream, at.stream);
+  pass.set(FIELD.scale, at.scale);
+  pass.set(FIELD.shift, at.shift);
+  pass.set(FIELD.gate, at.gate);
+  pass.set(FIELD.perCondition, e.perCondition);
+}
