@@ -389,3 +389,20 @@ test("the gradients of the reference are those of its forward", () => {
     }
   }
 });
+
+test("decomposeGradient takes dy through the activation", async () => {
+  const library = await load();
+  const x = normals(60, 1);
+  const dy = normals(60, 2);
+  const smooth = new library.BatchNorm(5, { activation: "silu" });
+  const plain = new library.BatchNorm(5);
+  const before = plain.forward(x);
+  smooth.forward(x);
+  const through = dy.map((value, i) => value * ACTIVATIONS.silu.slope(before[i]!));
+  const got = smooth.decomposeGradient(dy);
+  const want = plain.decomposeGradient(through);
+  for (const [name, shares] of Object.entries(want) as [keyof typeof want, ArrayLike<number>][]) {
+    const is = got[name] as ArrayLike<number>;
+    for (let c = 0; c < shares.length; c++) expect(Math.abs(is[c]! - shares[c]!)).toBeLessThan(1e-5);
+  }
+});

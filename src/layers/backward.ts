@@ -101,8 +101,10 @@ export function backward(
     further.bringStream(held, scratch);
     const some = saved.size > 0 && saved.count > 0;
     if (some) {
-      if (stages) runStages(core, who, context, saved, stages, { dy: source, dx, dresidual, pairs });
-      else {
+      if (stages) {
+        differentiate(who, context, saved, stages, { dy: source, dx, dresidual, pairs });
+        run(core, context, saved, { dy: dx, dx, dresidual: 0, pairs });
+      } else {
         if (other && core.activation === 0)
           held.f32.copyWithin(dresidual / 4, source / 4, source / 4 + saved.size);
         run(core, context, saved, {
@@ -158,28 +160,27 @@ interface Stages {
   sums: number;
   /** A copy of dy without what does not count, where there is a mask. */
   masked: number;
-  further: FurtherGradients;
+  further: FurtherGradients | undefined;
 }
 
 /** Takes room for the stages. */
 function stagesOf(
   { places }: Context,
   { extras, size, segments }: Saved,
-  further: FurtherGradients,
+  further: FurtherGradients | undefined,
   scratch: Scratch,
   inPlace: boolean,
 ): Stages | undefined {
   if (!extras || !isFinished(extras) || size === 0) return undefined;
   const z = inPlace ? scratch.take(4 * size) : 0;
-  const wanted = extras.scale && (further.scale || places!.geometry.length > 1);
+  const wanted = extras.scale && (further?.scale || places!.geometry.length > 1);
   const sums = wanted ? scratch.take(16 * (rowOf(places!.geometry) + 8)) : 0;
   const masked = segments ? scratch.take(4 * size) : 0;
   return { z, sums, masked, further };
 }
 
-/** The kernels between their stages. */
-function runStages(
-  core: LayerCore,
+/** What stages make of dy, at dx: the gradient of the kernels' own output. */
+function differentiate(
   who: string,
   context: Context,
   saved: Saved,
@@ -221,11 +222,10 @@ function runStages(
   pass.set(FIELD.dy, masked || at.dy);
   pass.set(FIELD.dx, at.dx);
   pass.set(FIELD.dresidual, at.dresidual);
-  pass.set(FIELD.dgate, further.gate?.address ?? 0);
-  pass.set(FIELD.dscale, further.scale?.address ?? 0);
-  pass.set(FIELD.dshift, further.shift?.address ?? 0);
+  pass.set(FIELD.dgate, further?.gate?.address ?? 0);
+  pass.set(FIELD.dscale, further?.scale?.address ?? 0);
+  pass.set(FIELD.dshift, further?.shift?.address ?? 0);
   kernels.beforeBackward(pass.address, 0, rowsOf(g));
-  run(core, context, saved, { ...at, dy: at.dx, dresidual: 0 });
 }
 
 function run(
@@ -276,9 +276,15 @@ export function gradientSums(
     return { sums: { dy: zeros(), dyXhat: zeros(), dySquared: zeros() }, count: 0, variance: null };
   }
   return Scratch.with(held, (scratch) => {
-    const source: number = place(scratch, from);
+    let source: number = place(scratch, from);
     const pairs = segments ? placeSegments(held, scratch, segments) : 0;
     if (from.array) copyIn(held, from, source);
+    const stages = stagesOf(context, saved, undefined, scratch, false);
+    if (stages) {
+      const g = scratch.take(4 * saved.size);
+      differentiate(who, context, saved, stages, { dy: source, dx: g, dresidual: 0, pairs });
+      source = g;
+    }
     run(core, context, saved, { dy: source, dx: 0, dresidual: 0, pairs }, 0);
     const { pass, places } = context;
     const copy = (address: number) => held.f64.slice(address / 8, address / 8 + n);
