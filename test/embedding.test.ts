@@ -3,7 +3,7 @@ import { readFileSync } from "node:fs";
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { encode } from "../assembly/build/embed.js";
-import { decode } from "../src/runtime/embedding.js";
+import { decode, nameSection } from "../src/runtime/embedding.js";
 
 const embedded = JSON.parse(readFileSync(new URL("../build/binaries.json", import.meta.url), "utf8"));
 const built = (variant: string) =>
@@ -17,6 +17,26 @@ describe("the embedded text", () => {
 
   test("holds only characters that a string literal need not escape", () => {
     expect(embedded.text + embedded.locals + embedded.offsets).toMatch(/^[(-[\]-~]*$/);
+  });
+
+  test("has functions' names as text that a string literal need not escape", () => {
+    expect(embedded.names).toMatch(/^1 [!#-[\]-~ ]*$/);
+    expect(embedded.names.split(";")[0].split(" ")).toContain("assembly/index/forward");
+  });
+
+  test("brings back what ends with names, or with what only begins so", () => {
+    const section = nameSection("1 one two;7 three");
+    const name = fc.constantFrom(section, section.slice(0, -1), [...section, 0], nameSection("1 one"), []);
+    const bytes = fc.array(fc.integer({ min: 0, max: 255 }), { maxLength: 20 });
+    fc.assert(
+      fc.property(bytes, bytes, name, name, (ours, theirs, one, two) => {
+        const first = Uint8Array.from([...ours, ...one]);
+        const last = Uint8Array.from([...theirs, ...two]);
+        const embedding = encode(first, last);
+        expect(decode(embedding, 0)).toEqual(first);
+        expect(decode(embedding, -1)).toEqual(last);
+      }),
+    );
   });
 
   test("brings back any two byte strings", () => {

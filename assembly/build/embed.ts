@@ -10,6 +10,7 @@ import {
   ESCAPES,
   FIRST,
   LOCAL,
+  nameSection,
 } from "../../src/runtime/embedding.js";
 
 /**
@@ -83,8 +84,41 @@ function setApart(sequence: string[]): { text: string[]; locals: string[]; offse
   return { text, locals, offsets };
 }
 
+const NAME = "\x04name";
+
+/** The text of the name section that a binary ends with; empty if it ends with none that comes back. */
+function namesOf(binary: Uint8Array): string {
+  const bytes = Buffer.from(binary);
+  let at = bytes.lastIndexOf(NAME, undefined, "latin1");
+  if (at < 0) return "";
+  at += NAME.length;
+  const leb = (): number => {
+    const byte = bytes[at++] ?? 0;
+    return byte < 128 ? byte : (byte & 127) + 128 * leb();
+  };
+  const parts: string[] = [];
+  while (at < bytes.length) {
+    const part = [leb()];
+    leb();
+    const names = Array.from({ length: Math.min(leb(), bytes.length) }, () => {
+      leb();
+      const length = leb();
+      at += length;
+      return bytes.toString("latin1", at - length, at);
+    });
+    parts.push([...part, ...names].join(" "));
+  }
+  const names = parts.join(";");
+  const section = Buffer.from(nameSection(names));
+  return section.equals(bytes.subarray(-section.length)) ? names : "";
+}
+
 export function encode(first: Uint8Array, last: Uint8Array): Embedding {
-  const { text, locals, offsets } = setApart(merge(first, last));
+  const shared = namesOf(first);
+  const names = shared === namesOf(last) ? shared : "";
+  const length = names ? nameSection(names).length : 0;
+  const [ours, theirs] = [first, last].map((binary) => binary.subarray(0, binary.length - length));
+  const { text, locals, offsets } = setApart(merge(ours!, theirs!));
   const counts = new Map([...locals, ...offsets].map((symbol) => [symbol, 0]));
   for (const [symbol, times] of count(text)) counts.set(symbol, times);
   const table = [...counts.keys()].sort((a, b) => counts.get(b)! - counts.get(a)!);
@@ -102,6 +136,7 @@ export function encode(first: Uint8Array, last: Uint8Array): Embedding {
     text: spell(text),
     offsets: spell(offsets),
     locals: distances.map(word).join(""),
+    names,
   };
 }
 

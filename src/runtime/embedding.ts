@@ -8,6 +8,7 @@
 //   differs only in its locals becomes the same text, which alone saves a sixth. So is the offset of a vector's load or
 //   store, as it is, which saves another hundredth.
 // - The commonest symbols are one character of the text, the others two, of which the first is an escape.
+// - Functions' names, which profilers show, are text as it is: 0.6 kB less than among the symbols.
 
 /** Of the two binaries, the one whose bytes stand first (or alone) in a symbol, or the one whose stand last. */
 export type Side = 0 | -1;
@@ -21,6 +22,8 @@ export interface Embedding {
   locals: string;
   /** The offsets set apart, by their numbers. */
   offsets: string;
+  /** The name section that both end with: its parts between ";", each a number and the names by index, between spaces. */
+  names: string;
 }
 
 /** `local.get`, `local.set` and `local.tee`: a symbol set apart follows. */
@@ -51,8 +54,26 @@ function numbers(text: string): number[] {
   return found;
 }
 
+/** A number as WebAssembly has it (LEB128). */
+const leb = (n: number): number[] => (n < 128 ? [n] : [(n & 127) | 128, ...leb(n >>> 7)]);
+const sized = (bytes: number[]): number[] => [...leb(bytes.length), ...bytes];
+const ascii = (text: string): number[] => Array.from(text, (character) => character.charCodeAt(0));
+
+/** The bytes of a name section. */
+export function nameSection(names: string): number[] {
+  const parts = names.split(";").flatMap((part) => {
+    const [id, ...list] = part.split(" ");
+    const entries = list.flatMap((name, i) => [...leb(i), ...sized(ascii(name))]);
+    return [Number(id), ...sized([...leb(list.length), ...entries])];
+  });
+  return [0, ...sized([...sized(ascii("name")), ...parts])];
+}
+
 /** The bytes of one of the two binaries. */
-export function decode({ symbols, text, locals, offsets }: Embedding, side: Side): Uint8Array<ArrayBuffer> {
+export function decode(
+  { symbols, text, locals, offsets, names }: Embedding,
+  side: Side,
+): Uint8Array<ArrayBuffer> {
   const table = symbols.split(",").map((symbol) => ({
     bytes: (symbol.split(">").at(side)!.match(/../g) ?? []).map((hex) => Number.parseInt(hex, 16)),
     local: LOCAL.test(symbol),
@@ -71,5 +92,5 @@ export function decode({ symbols, text, locals, offsets }: Embedding, side: Side
     }
     if (access && places.length) binary.push(...table[places.shift()!]!.bytes);
   }
-  return Uint8Array.from(binary);
+  return Uint8Array.from(names ? binary.concat(nameSection(names)) : binary);
 }
