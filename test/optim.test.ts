@@ -682,16 +682,18 @@ describe("a state out of JSON", () => {
 
   it.each<[string, unknown, RegExp]>([
     ["text", { step: "1" }, /step to be an array of numbers/],
-    ["a number alone", { step: 1 }, /step to be an array of numbers/],
+    ["a word for a number", { step: true }, /step to be an array of numbers/],
     ["null in it", { "0.exp_avg": [null] }, /0\.exp_avg\[0\] to be a number, got null/],
     ["other names in it", { "0.exp_avg": { a: 1 } }, /0\.exp_avg\[0\] to be a number, got undefined/],
     ["a value beyond float32", { "0.exp_avg": [1e39] }, /finite numbers, got 1e\+39/],
-    ["a Map", new Map(), /plain object/],
+    ["an empty Map", new Map(), /entries step, 0\.exp_avg, 0\.exp_avg_sq, which are missing/],
+    ["a list", [], /plain object or a Map/],
   ])("is refused with %s", (_, spoilt, words) => {
     const optimizer = new AdamW([parameter([1], [1])]);
     optimizer.step();
     const before = optimizer.stateDict();
-    const dict = spoilt instanceof Map ? spoilt : { ...before, ...(spoilt as object) };
+    const dict =
+      spoilt instanceof Map || Array.isArray(spoilt) ? spoilt : { ...before, ...(spoilt as object) };
     expect(thrown(() => optimizer.loadStateDict(dict as never)).message).toMatch(words);
     expect(optimizer.stateDict()).toEqual(before);
   });

@@ -1,8 +1,9 @@
 import { clear } from "../arrays.js";
 import { readOptions } from "../errors.js";
+import { type Entry, readState } from "../state.js";
 import { type Group, type Motion, Rates, type Rule, readGroups } from "./groups.js";
 import { ParameterList } from "./parameters.js";
-import { type OptimizerState, readOptimizerState, type SavedState, type Spec } from "./state.js";
+import type { OptimizerState, SavedState } from "./state.js";
 
 /** A parameter's group, and what is kept for it: arrays in the order of the motion's names. */
 interface Slot {
@@ -107,29 +108,28 @@ export abstract class Optimizer {
   }
 
   /**
-   * Takes a state: the entries of `stateDict()` and no others, as arrays of numbers of any kind or as JSON makes them of typed
-   * arrays.
+   * Takes a state: the entries of `stateDict()` and no others, in each form that a layer's `loadStateDict` takes.
    *
    * @throws TypeError, RangeError naming the entry; nothing has changed then
    */
   loadStateDict(dict: SavedState): void {
-    const specs = new Map<string, Spec>();
-    const count: Spec = { length: 1, least: 0, whole: true };
-    if (this.#counts) specs.set(STEP, count);
+    const spec: Record<string, Entry> = {};
+    const count: Entry = { length: 1, least: 0, whole: true, wide: true };
+    if (this.#counts) spec[STEP] = count;
     this.#slots.forEach(({ motion, memory }, k) => {
       motion.memory.forEach((name, i) => {
         const { length } = memory[i]!;
-        specs.set(`${k}.${name}`, name.endsWith("_sq") ? { length, least: 0 } : { length });
+        spec[`${k}.${name}`] = name.endsWith("_sq") ? { length, least: 0 } : { length };
       });
-      if (this.#counts) specs.set(`${k}.${STEP}`, { ...count, optional: true });
+      if (this.#counts) spec[`${k}.${STEP}`] = { ...count, optional: true };
     });
-    const state = readOptimizerState(`${this.#who}.loadStateDict`, dict, specs);
-    if (this.#counts) this.#step = state.get(STEP)![0]!;
+    const { state } = readState(`${this.#who}.loadStateDict`, dict, spec);
+    if (this.#counts) this.#step = state[STEP]![0]!;
     this.#slots.forEach(({ motion, memory }, k) => {
       motion.memory.forEach((name, i) => {
-        memory[i]!.set(state.get(`${k}.${name}`)!);
+        memory[i]!.set(state[`${k}.${name}`]!);
       });
-      this.#steps[k] = state.get(`${k}.${STEP}`)?.[0] ?? this.#step;
+      this.#steps[k] = state[`${k}.${STEP}`]?.[0] ?? this.#step;
     });
   }
 }
