@@ -2,41 +2,25 @@
 
 const LONGEST = 40;
 
-const AFFINE = ["affine"] as const;
-const MODE = "set by train() and eval() here";
-const NAMED: Readonly<Record<string, readonly [known: readonly string[], meant: string]>> = {
-  epsilon: [["eps"], "eps here"],
-  varianceepsilon: [["eps"], "eps here"],
-  layernormeps: [["eps"], "eps here"],
-  rmsnormeps: [["eps"], "eps here"],
-  elementwiseaffine: [AFFINE, "affine here"],
-  bias: [AFFINE, "affine: { beta } here"],
-  usebias: [AFFINE, "affine: { beta } here"],
-  center: [AFFINE, "affine: { beta } here"],
-  beta: [AFFINE, "affine: { beta } here"],
-  weight: [AFFINE, "affine: { gamma } here"],
-  scale: [AFFINE, "affine: { gamma } here"],
-  usescale: [AFFINE, "affine: { gamma } here"],
-  gamma: [AFFINE, "affine: { gamma } here"],
-  axis: [["layout"], 'layout: "channels-last" or "channels-first" here'],
-  dataformat: [["layout"], 'layout: "channels-last" or "channels-first" here'],
-  unitoffset: [["zeroCenteredGamma"], "zeroCenteredGamma here"],
-  addunitoffset: [["zeroCenteredGamma"], "zeroCenteredGamma here"],
-  nonlinearity: [["activation"], "activation here"],
-  learningrate: [["lr"], "lr here"],
-  decay: [["weightDecay"], "weightDecay here"],
-  l2: [["weightDecay"], "weightDecay here"],
-  beta1: [["betas"], "betas: [beta1, beta2] here"],
-  beta2: [["betas"], "betas: [beta1, beta2] here"],
-  clipnorm: [["lr"], "clipGradNorm(parameters, maxNorm) here"],
-  globalclipnorm: [["lr"], "clipGradNorm(parameters, maxNorm) here"],
-  maxnorm: [["lr"], "clipGradNorm(parameters, maxNorm) here"],
-  training: [["eps", "shape"], MODE],
-  istraining: [["eps", "shape"], MODE],
-  paddingmask: [["mask"], "mask here"],
-  attentionmask: [["mask"], "mask here"],
-  dim: [["axes"], "axes here"],
-};
+/** What other libraries call an option, the one of these options that must be known for it to be meant, and what it is. */
+const NAMED: readonly (readonly [names: string, known: string, meant: string])[] = [
+  ["epsilon varianceepsilon layernormeps rmsnormeps", "eps", "eps here"],
+  ["elementwiseaffine", "affine", "affine here"],
+  ["bias usebias center beta", "affine", "affine: { beta } here"],
+  ["weight scale usescale gamma", "affine", "affine: { gamma } here"],
+  ["axis dataformat", "layout", 'layout: "channels-last" or "channels-first" here'],
+  ["unitoffset addunitoffset", "zeroCenteredGamma", "zeroCenteredGamma here"],
+  ["nonlinearity", "activation", "activation here"],
+  ["learningrate", "lr", "lr here"],
+  ["decay l2", "weightDecay", "weightDecay here"],
+  ["beta1 beta2", "betas", "betas: [beta1, beta2] here"],
+  ["clipnorm globalclipnorm maxnorm", "lr", "clipGradNorm(parameters, maxNorm) here"],
+  ["training istraining", "eps shape", "set by train() and eval() here"],
+  ["paddingmask attentionmask", "mask", "mask here"],
+  ["dim", "axes", "axes here"],
+];
+
+const words = (text: string): string[] => text.split(" ");
 
 /** `weight_decay`, `weightDecay` and `WeightDecay` are one name. */
 const plain = (name: string): string =>
@@ -63,10 +47,8 @@ export function meantBy(name: string, known: readonly string[]): string {
   const word = plain(name);
   const same = known.find((option) => plain(option) === word);
   if (same) return `: it is ${same} here`;
-  if (Object.hasOwn(NAMED, word)) {
-    const [needed, meant] = NAMED[word]!;
-    if (needed.some((option) => known.includes(option))) return `: it is ${meant}`;
-  }
+  const named = NAMED.find(([names]) => words(names).includes(word));
+  if (named && words(named[1]).some((option) => known.includes(option))) return `: it is ${named[2]}`;
   const [nearest] = known
     .map((option) => ({ option, far: distance(word, plain(option)) }))
     .sort((a, b) => a.far - b.far);

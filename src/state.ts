@@ -1,6 +1,6 @@
 import { checkSize, isArray } from "./arrays.js";
 import { describe, rangeError, read, typeError } from "./errors.js";
-import { fromBfloat16, fromFloat16 } from "./half.js";
+import { widenBfloat, widened, widenHalf } from "./half.js";
 import type { OwnFloat32Array, OwnFloat64Array } from "./own.js";
 import { kindOf } from "./typed.js";
 
@@ -148,8 +148,8 @@ function typedNumbers(who: string, name: string, value: unknown, length: number)
     length,
   );
   const dtype = kind === "Uint16Array" ? read(who, name, () => array.dtype) : undefined;
-  if (dtype === "BF16") return fromBfloat16(array);
-  if (dtype === "F16") return fromFloat16(array);
+  if (dtype === "BF16") return widened(array, length, widenBfloat);
+  if (dtype === "F16") return widened(array, length, widenHalf);
   return array;
 }
 

@@ -1,5 +1,4 @@
 import { rangeError } from "../errors.js";
-import { fromBfloat16, fromFloat16 } from "../half.js";
 import type {
   OwnBigInt64Array,
   OwnBigUint64Array,
@@ -12,6 +11,7 @@ import type {
   OwnUint16Array,
   OwnUint32Array,
 } from "../own.js";
+import { fromBfloat16, fromFloat16 } from "./half.js";
 
 /** A Float16Array, as far as compilers without it know one. */
 export interface Float16Values extends ArrayBufferView, ArrayLike<number> {
