@@ -112,7 +112,7 @@ export function rowNormalize(row: Row, mean: f64, rstd: f64, relu: bool): void {
     const v = affine(row, at, mean, rstd);
     const lane = u32(at >> 2) & 3;
     bits = (lane ? bits : 0) | (u32(!(v <= 0)) << lane);
-    store<u8>(row.bits + ((at >> 4) & row.bitStep), bits);
+    if (row.bits) store<u8>(row.bits + (at >> 4), bits);
     store<f32>(row.y + at, relu && v < 0 ? 0 : v);
   }
 }

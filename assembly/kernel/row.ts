@@ -4,7 +4,7 @@
  *
  *     0 ┌──────────┬──────────┬──────────┬──────────┐
  *       │ x        │ y        │ dy       │ dx       │  the row's operands
- *    16 │ residual │ g        │ bits     │ bitStep  │
+ *    16 │ residual │ g        │ bits     │ floor    │
  *    32 │ gamma    │ beta     │ gammaStep│ betaStep │  all rows' parameters
  *    48 │ dgamma   │ dbeta    │ bytes    │ −        │
  *    64 │ mu       │ rstd     │ shift    │ p        │  float32 coefficients
@@ -31,7 +31,8 @@ export class Row {
   g: usize;
   /** A byte for every four values. */
   bits: usize;
-  bitStep: usize;
+  /** 0 with ReLU, -Infinity without. */
+  floor: f32;
   gamma: usize;
   beta: usize;
   gammaStep: usize;

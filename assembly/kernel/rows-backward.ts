@@ -1,5 +1,5 @@
 /** Kernels that walk one row backward, for walks/rows.ts; in the form of rows-forward.ts, and functions of their own like those. */
-import { Epilogue } from "../epilogues/epilogue";
+import { Either, Gate } from "../epilogues/backward";
 import { addTo, high, low, madd } from "../simd/lanes";
 import { Row, from, overlap } from "./row";
 
@@ -16,8 +16,8 @@ import { Row, from, overlap } from "./row";
  * The row's `sum1` and `sum2`, and its part of dgamma and dbeta, all in one, so that x and dy come from memory while there is
  * much to do with them. An activation leaves the gradient before it at `g`, so that what follows need not know of it.
  */
-export function dots<P extends Epilogue>(row: Row): void {
-  const e = changetype<P>(0);
+export function dots<G extends Gate>(row: Row): void {
+  const e = changetype<G>(0);
   const x = row.x;
   const dy = row.dy;
   const to = row.g;
@@ -26,6 +26,7 @@ export function dots<P extends Epilogue>(row: Row): void {
   const gammaStep = row.gammaStep;
   const betaStep = row.betaStep;
   const bits = row.bits;
+  const again = !bits;
   const dgamma = row.dgamma;
   const dbeta = row.dbeta;
   const bytes = row.bytes;
@@ -49,8 +50,8 @@ export function dots<P extends Epilogue>(row: Row): void {
       const gamma1 = v128.load(g, 16);
       const h0 = madd(f32x4.sub(v128.load(x + at), mu), rstd, shift);
       const h1 = madd(f32x4.sub(v128.load(x + at, 16), mu), rstd, shift);
-      const d0 = e.through(v128.load(dy + at), h0, gamma0, b, bits + (at >> 4), 0);
-      const d1 = e.through(v128.load(dy + at, 16), h1, gamma1, b + 16, bits + (at >> 4) + 1, 0);
+      const d0 = e.through(v128.load(dy + at), h0, g, b, again, bits + (at >> 4), 0);
+      const d1 = e.through(v128.load(dy + at, 16), h1, g + 16, b + 16, again, bits + (at >> 4) + 1, 0);
       const w0 = f32x4.mul(d0, gamma0);
       const w1 = f32x4.mul(d1, gamma1);
       s0 = f32x4.add(s0, w0);
@@ -77,9 +78,10 @@ export function dots<P extends Epilogue>(row: Row): void {
     const skip = overlap(at, bytes);
     const lanes = from(skip);
     const i = at - (skip << 2);
-    const g = v128.load(gamma + (i & gammaStep));
+    const a = gamma + (i & gammaStep);
+    const g = v128.load(a);
     const h = madd(f32x4.sub(v128.load(x + i), mu), rstd, shift);
-    let d = e.through(v128.load(dy + i), h, g, beta + (i & betaStep), bits + (at >> 4), skip);
+    let d = e.through(v128.load(dy + i), h, a, beta + (i & betaStep), again, bits + (at >> 4), skip);
     if (e.masks()) v128.store(to + i, v128.bitselect(d, v128.load(to + i), lanes));
     d = v128.and(d, lanes);
     const w = f32x4.mul(d, g);
@@ -152,13 +154,15 @@ export function flush(dgamma: usize, dbeta: usize, bytes: usize, toGamma: usize,
 }
 
 /** Adds four positions of a row, from `at` bytes on, to float64. */
-export function addPositions<P extends Epilogue>(row: Row, at: usize, toGamma: usize, toBeta: usize): void {
-  const e = changetype<P>(0);
+export function addPositions(relu: bool, row: Row, at: usize, toGamma: usize, toBeta: usize): void {
   const skip = overlap(at, row.bytes);
   const i = at - (skip << 2);
-  const gamma = v128.load(row.gamma + (i & row.gammaStep));
   const h = madd(f32x4.sub(v128.load(row.x + i), f32x4.splat(row.mu)), f32x4.splat(row.rstd), f32x4.splat(row.shift));
-  const g = e.through(v128.load(row.dy + i), h, gamma, row.beta + (i & row.betaStep), row.bits + (at >> 4), skip);
+  let g = v128.load(row.dy + i);
+  if (relu) {
+    const gamma = row.gamma + (i & row.gammaStep);
+    g = changetype<Either>(0).through(g, h, gamma, row.beta + (i & row.betaStep), !row.bits, row.bits + (at >> 4), skip);
+  }
   const d = v128.and(g, from(skip));
   const a = toGamma + (i << 1);
   const b = toBeta + (i << 1);

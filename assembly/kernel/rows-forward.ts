@@ -6,8 +6,8 @@
  * They must stay functions of their own. Inlined into the loop over rows, V8 before Turboshaft (Node 20 and 22) spills their
  * registers, which takes 2.2 times as long.
  */
-import { Epilogue } from "../epilogues/epilogue";
-import { high, low, madd, passBits } from "../simd/lanes";
+import { clamp, Epilogue } from "../epilogues/forward";
+import { high, low, madd } from "../simd/lanes";
 import { Row, from, overlap } from "./row";
 
 /** Bytes whose sums stay in float32: each passes 15 roundings. */
@@ -103,30 +103,31 @@ export function normalize<P extends Epilogue>(row: Row): void {
   const gammaStep = row.gammaStep;
   const betaStep = row.betaStep;
   const bits = row.bits;
-  const bitStep = row.bitStep;
   const bytes = row.bytes;
   const mu = f32x4.splat(row.mu);
   const rstd = f32x4.splat(row.rstd);
   const shift = f32x4.splat(row.shift);
+  const floor = f32x4.splat(row.floor);
   let at: usize = 0;
   for (const whole = bytes & ~31; at < whole; at += 32) {
     const g = gamma + (at & gammaStep);
     const b = beta + (at & betaStep);
     const h0 = madd(f32x4.sub(v128.load(x + at), mu), rstd, shift);
     const h1 = madd(f32x4.sub(v128.load(x + at, 16), mu), rstd, shift);
-    const v0 = e.affine(h0, v128.load(g), v128.load(b), residual + at);
-    const v1 = e.affine(h1, v128.load(g, 16), v128.load(b, 16), residual + at + 16);
-    if (e.writesBits()) store<u16>(bits + ((at >> 4) & bitStep), passBits(v0) | (passBits(v1) << 8));
-    v128.store(y + at, e.activate(v0));
-    v128.store(y + at, e.activate(v1), 16);
+    const v0 = e.affine(h0, v128.load(g), v128.load(b), residual, at);
+    const v1 = e.affine(h1, v128.load(g, 16), v128.load(b, 16), residual, at + 16);
+    e.note(v0, bits, at >> 4, 0);
+    e.note(v1, bits, (at >> 4) + 1, 0);
+    v128.store(y + at, clamp(v0, floor));
+    v128.store(y + at, clamp(v1, floor), 16);
   }
   for (; at < bytes; at += 16) {
     const skip = overlap(at, bytes);
     const to = at - (skip << 2);
     const h = madd(f32x4.sub(v128.load(x + to), mu), rstd, shift);
-    const v = e.affine(h, v128.load(gamma + (to & gammaStep)), v128.load(beta + (to & betaStep)), residual + to);
-    if (e.writesBits()) store<u8>(bits + ((at >> 4) & bitStep), passBits(v) >> skip);
+    const v = e.affine(h, v128.load(gamma + (to & gammaStep)), v128.load(beta + (to & betaStep)), residual, to);
+    e.note(v, bits, at >> 4, skip);
     // In place, what overlaps was computed from what is overwritten.
-    v128.store(y + to, v128.bitselect(e.activate(v), v128.load(y + to), from(skip)));
+    v128.store(y + to, v128.bitselect(clamp(v, floor), v128.load(y + to), from(skip)));
   }
 }

@@ -18,10 +18,8 @@
  *       │ a row of gradients  │  where no one else has room for them
  *       └─────────────────────┘
  */
-import { None } from "../epilogues/none";
-import { Relu } from "../epilogues/relu";
-import { Residual } from "../epilogues/residual";
-import { ResidualRelu } from "../epilogues/residual-relu";
+import { Again, Kept, Open } from "../epilogues/backward";
+import { Added, Plain } from "../epilogues/forward";
 import { ROW, Row } from "../kernel/row";
 import { addPositions, dots, flush, gradient } from "../kernel/rows-backward";
 import { normalize, squaresOf, sumsOf } from "../kernel/rows-forward";
@@ -188,7 +186,7 @@ export function forwardRows(pass: Pass, index: u32, work: usize): void {
   const fast = bytes >= 16 && !load<u32>(pass.scratch);
   const batch = max<usize>(1, min<usize>(GROUP, STATISTICS / bytes));
   const stop = min<usize>(pass.outer, usize(index + 1) * pass.tileRows);
-  row.bitStep = keeps ? ~0 : 0;
+  row.floor = relu ? 0 : -Infinity;
   for (let first = usize(index) * pass.tileRows; first < stop; ) {
     const rows = min(stop - first, batch);
     if (steps & REDUCE) statistics(pass, pass.x + first * bytes, rows, first, work + WORK.SUMS);
@@ -202,14 +200,11 @@ export function forwardRows(pass: Pass, index: u32, work: usize): void {
       row.x = pass.x + at;
       row.y = pass.y + at;
       row.residual = pass.residual ? pass.residual + at : 0;
-      row.bits = keeps ? pass.bits + first * bitBytes : work + WORK.SUMS;
+      row.bits = keeps ? pass.bits + first * bitBytes : 0;
       setStatistics(row, mean, rstd);
       if (!fast || !inRange(mean, rstd)) rowNormalize(row, mean, rstd, relu);
-      else if (pass.residual) {
-        if (relu) normalize<ResidualRelu>(row);
-        else normalize<Residual>(row);
-      } else if (relu) normalize<Relu>(row);
-      else normalize<None>(row);
+      else if (pass.residual) normalize<Added>(row);
+      else normalize<Plain>(row);
     }
   }
 }
@@ -248,7 +243,7 @@ function gradientOf(pass: Pass, row: Row, i: usize, ordinary: bool, inverse: f64
 }
 
 /** Adds what `flush` left of a group of rows, in float64. */
-function addRest(pass: Pass, row: Row, first: usize, rows: usize, work: usize, dgamma: usize, dbeta: usize, kept: bool): void {
+function addRest(pass: Pass, row: Row, first: usize, rows: usize, work: usize, dgamma: usize, dbeta: usize): void {
   for (let at: usize = 0; at < row.bytes; at += 16) {
     if (!v128.any_true(v128.or(v128.load(row.dgamma + at), v128.load(row.dbeta + at)))) continue;
     v128.store(row.dgamma + at, f32x4.splat(0));
@@ -260,9 +255,7 @@ function addRest(pass: Pass, row: Row, first: usize, rows: usize, work: usize, d
       row.mu = load<f32>(record);
       row.rstd = load<f32>(record, 4);
       row.shift = load<f32>(record, 8);
-      if (kept) addPositions<ResidualRelu>(row, at, dgamma, dbeta);
-      else if (pass.activation == ACTIVATION.RELU) addPositions<Relu>(row, at, dgamma, dbeta);
-      else addPositions<None>(row, at, dgamma, dbeta);
+      addPositions(pass.activation == ACTIVATION.RELU, row, at, dgamma, dbeta);
     }
   }
 }
@@ -306,9 +299,9 @@ export function backwardRows(pass: Pass, index: u32, work: usize, partial: usize
       store<f32>(record, row.shift, 8);
       store<u32>(record, u32(ordinary), 12);
       if (ordinary) {
-        if (kept) dots<ResidualRelu>(row);
-        else if (relu) dots<Relu>(row);
-        else if (steps & REDUCE) dots<None>(row);
+        if (kept) dots<Kept>(row);
+        else if (relu) dots<Again>(row);
+        else if (steps & REDUCE) dots<Open>(row);
         if (steps & REDUCE && !dotsStand(row.sum1, row.sum2, least)) rowDots(row, row.g, mean, rstd, 0, 0);
       } else {
         if (relu) rowThroughRelu(row, mean, rstd, kept);
@@ -320,7 +313,7 @@ export function backwardRows(pass: Pass, index: u32, work: usize, partial: usize
       }
       if (steps & APPLY && !late) gradientOf(pass, row, first + i, ordinary, inverse);
     }
-    if (steps & REDUCE && flush(row.dgamma, row.dbeta, size, dgamma, dbeta)) addRest(pass, row, first, rows, work, dgamma, dbeta, kept);
+    if (steps & REDUCE && flush(row.dgamma, row.dbeta, size, dgamma, dbeta)) addRest(pass, row, first, rows, work, dgamma, dbeta);
     if (steps & APPLY && late) {
       for (let i: usize = 0; i < rows; i++) {
         moveTo(pass, row, first + i, relu, spare);

@@ -4,16 +4,16 @@
  * scales. All give a column the same bits.
  */
 import { AFFINE } from "../../coefficients";
-import { Epilogue } from "../../epilogues/epilogue";
-import { affine, note } from "../../epilogues/optional";
-import { loadTail, madd, maddTo, passBits, relu, storeTail } from "../../simd/lanes";
+import { clamp, Epilogue, floorOf } from "../../epilogues/forward";
+import { loadTail, madd, maddTo, passBits, storeTail } from "../../simd/lanes";
 import { STRIP } from "./layout";
 
 export function affineStrips<E extends Epilogue>(
-  x: usize, y: usize, rows: usize, stride: usize, strips: usize, record: usize, plane: usize, residual: usize, bits: usize,
+  relu: bool, x: usize, y: usize, rows: usize, stride: usize, strips: usize, record: usize, plane: usize, residual: usize, bits: usize,
   bitStride: usize,
 ): void {
   const e = changetype<E>(0);
+  const floor = floorOf(relu);
   const addStride = residual ? stride : 0;
   for (; strips > 0; strips--) {
     const scaled = record + plane;
@@ -39,18 +39,18 @@ export function affineStrips<E extends Epilogue>(
       const d1 = f32x4.sub(v128.load(from, 16), m1);
       const d2 = f32x4.sub(v128.load(from, 32), m2);
       const d3 = f32x4.sub(v128.load(from, 48), m3);
-      const y0 = affine<E>(d0, a0, b0, add, 0);
-      const y1 = affine<E>(d1, a1, b1, add, 16);
-      const y2 = affine<E>(d2, a2, b2, add, 32);
-      const y3 = affine<E>(d3, a3, b3, add, 48);
-      note<E>(y0, bit, 0);
-      note<E>(y1, bit, 1);
-      note<E>(y2, bit, 2);
-      note<E>(y3, bit, 3);
-      v128.store(to, e.activate(y0));
-      v128.store(to, e.activate(y1), 16);
-      v128.store(to, e.activate(y2), 32);
-      v128.store(to, e.activate(y3), 48);
+      const y0 = e.affine(d0, a0, b0, add, 0);
+      const y1 = e.affine(d1, a1, b1, add, 16);
+      const y2 = e.affine(d2, a2, b2, add, 32);
+      const y3 = e.affine(d3, a3, b3, add, 48);
+      e.note(y0, bit, 0, 0);
+      e.note(y1, bit, 1, 0);
+      e.note(y2, bit, 2, 0);
+      e.note(y3, bit, 3, 0);
+      v128.store(to, clamp(y0, floor));
+      v128.store(to, clamp(y1, floor), 16);
+      v128.store(to, clamp(y2, floor), 32);
+      v128.store(to, clamp(y3, floor), 48);
       from += stride;
       to += stride;
       add += addStride;
@@ -69,10 +69,11 @@ export function affineStrips<E extends Epilogue>(
  * two rows side by side, which saves three loads of eight, but writes in two places (25088 x 128: 1.27 ms, 0.53 for one).
  */
 export function affineAlong<E extends Epilogue>(
-  x: usize, y: usize, rows: usize, stride: usize, strips: usize, record: usize, plane: usize, residual: usize, bits: usize,
+  relu: bool, x: usize, y: usize, rows: usize, stride: usize, strips: usize, record: usize, plane: usize, residual: usize, bits: usize,
   bitStride: usize,
 ): void {
   const e = changetype<E>(0);
+  const floor = floorOf(relu);
   const a = record + plane;
   const b = a + plane;
   const end = strips * STRIP.BYTES;
@@ -81,12 +82,12 @@ export function affineAlong<E extends Epilogue>(
       const next = at + 16;
       const d0 = f32x4.sub(v128.load(x + at), v128.load(record + at));
       const d1 = f32x4.sub(v128.load(x + next), v128.load(record + next));
-      const y0 = affine<E>(d0, v128.load(a + at), v128.load(b + at), residual, at);
-      const y1 = affine<E>(d1, v128.load(a + next), v128.load(b + next), residual, next);
-      note<E>(y0, bits, at >> 4);
-      note<E>(y1, bits, next >> 4);
-      v128.store(y + at, e.activate(y0));
-      v128.store(y + next, e.activate(y1));
+      const y0 = e.affine(d0, v128.load(a + at), v128.load(b + at), residual, at);
+      const y1 = e.affine(d1, v128.load(a + next), v128.load(b + next), residual, next);
+      e.note(y0, bits, at >> 4, 0);
+      e.note(y1, bits, next >> 4, 0);
+      v128.store(y + at, clamp(y0, floor));
+      v128.store(y + next, clamp(y1, floor));
     }
     x += stride;
     y += stride;
@@ -97,7 +98,7 @@ export function affineAlong<E extends Epilogue>(
 
 /** The same for `lanes` columns and any number of rows, with the mean's low half and the scales. */
 export function affineLanes(
-  activated: bool, x: usize, y: usize, rows: usize, stride: usize, lanes: usize, record: usize, plane: usize,
+  relu: bool, x: usize, y: usize, rows: usize, stride: usize, lanes: usize, record: usize, plane: usize,
   residual: usize, bits: usize, bitStride: usize,
 ): void {
   const mu = v128.load(record + AFFINE.MU * plane);
@@ -106,6 +107,7 @@ export function affineLanes(
   const muLow = v128.load(record + AFFINE.MU_LOW * plane);
   const scale = v128.load(record + AFFINE.SCALE * plane);
   const out = v128.load(record + AFFINE.OUT * plane);
+  const floor = floorOf(relu);
   for (; rows > 0; rows--) {
     const d = f32x4.sub(f32x4.sub(f32x4.mul(loadTail(x, lanes), scale), mu), muLow);
     let v = f32x4.mul(madd(d, a, b), out);
@@ -118,8 +120,7 @@ export function affineLanes(
       store<u8>(bits, passBits(v));
       bits += bitStride;
     }
-    if (activated) v = relu(v);
-    storeTail(y, lanes, v);
+    storeTail(y, lanes, clamp(v, floor));
     x += stride;
     y += stride;
   }

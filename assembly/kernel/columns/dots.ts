@@ -1,7 +1,6 @@
 /** Sums of columns backward: of dy, as the epilogue lets it through, and of `dy * (x - mu)`. */
 import { AFFINE } from "../../coefficients";
-import { Epilogue } from "../../epilogues/epilogue";
-import { decidesAgain } from "../../epilogues/optional";
+import { Gate } from "../../epilogues/backward";
 import { addTo, keep, loadTail, madd } from "../../simd/lanes";
 import { STRIP, SUMS } from "./layout";
 import { dot4, sum4 } from "./moments";
@@ -22,13 +21,14 @@ import { dot4, sum4 } from "./moments";
 
 /**
  * Adds the dot products of `groups` (up to DOT_ROWS / 4) groups of four rows, `apart` bytes from each other, to each strip's sums.
- * `affine` has the forward's coefficients, for a policy that decides again.
+ * ReLU goes by `bits`, or by the forward's coefficients at `affine`; both are 0 where there is none.
  */
-export function dotsStrips<E extends Epilogue>(
+export function dotsStrips<G extends Gate>(
   x: usize, dy: usize, groups: usize, apart: usize, strips: usize, record: usize, affine: usize, plane: usize, sums: usize, bits: usize,
   bitApart: usize,
 ): void {
-  const e = changetype<E>(0);
+  const e = changetype<G>(0);
+  const again = affine != 0;
   for (let pair = strips << 1; pair > 0; pair--) {
     let s0 = f32x4.splat(0);
     let s1 = f32x4.splat(0);
@@ -55,20 +55,20 @@ export function dotsStrips<E extends Epilogue>(
       const d1 = f32x4.sub(v128.load(x1), m0);
       const d2 = f32x4.sub(v128.load(x2), m0);
       const d3 = f32x4.sub(v128.load(x3), m0);
-      const h0 = e.through(v128.load(g0), d0, decidesAgain<E>() ? v128.load(a) : d0, b, w0, 0);
-      const h1 = e.through(v128.load(g1), d1, decidesAgain<E>() ? v128.load(a) : d1, b, w1, 0);
-      const h2 = e.through(v128.load(g2), d2, decidesAgain<E>() ? v128.load(a) : d2, b, w2, 0);
-      const h3 = e.through(v128.load(g3), d3, decidesAgain<E>() ? v128.load(a) : d3, b, w3, 0);
+      const h0 = e.through(v128.load(g0), d0, a, b, again, w0, 0);
+      const h1 = e.through(v128.load(g1), d1, a, b, again, w1, 0);
+      const h2 = e.through(v128.load(g2), d2, a, b, again, w2, 0);
+      const h3 = e.through(v128.load(g3), d3, a, b, again, w3, 0);
       s0 = f32x4.add(s0, sum4(h0, h1, h2, h3));
       t0 = f32x4.add(t0, dot4(h0, d0, h1, d1, h2, d2, h3, d3));
       const v0 = f32x4.sub(v128.load(x0, 16), m1);
       const v1 = f32x4.sub(v128.load(x1, 16), m1);
       const v2 = f32x4.sub(v128.load(x2, 16), m1);
       const v3 = f32x4.sub(v128.load(x3, 16), m1);
-      const k0 = e.through(v128.load(g0, 16), v0, decidesAgain<E>() ? v128.load(a, 16) : v0, b + 16, w0 + 1, 0);
-      const k1 = e.through(v128.load(g1, 16), v1, decidesAgain<E>() ? v128.load(a, 16) : v1, b + 16, w1 + 1, 0);
-      const k2 = e.through(v128.load(g2, 16), v2, decidesAgain<E>() ? v128.load(a, 16) : v2, b + 16, w2 + 1, 0);
-      const k3 = e.through(v128.load(g3, 16), v3, decidesAgain<E>() ? v128.load(a, 16) : v3, b + 16, w3 + 1, 0);
+      const k0 = e.through(v128.load(g0, 16), v0, a + 16, b + 16, again, w0 + 1, 0);
+      const k1 = e.through(v128.load(g1, 16), v1, a + 16, b + 16, again, w1 + 1, 0);
+      const k2 = e.through(v128.load(g2, 16), v2, a + 16, b + 16, again, w2 + 1, 0);
+      const k3 = e.through(v128.load(g3, 16), v3, a + 16, b + 16, again, w3 + 1, 0);
       s1 = f32x4.add(s1, sum4(k0, k1, k2, k3));
       t1 = f32x4.add(t1, dot4(k0, v0, k1, v1, k2, v2, k3, v3));
       x0 = x3 + apart;
@@ -93,8 +93,7 @@ export function dotsStrips<E extends Epilogue>(
 }
 
 /**
- * The same for `lanes` columns and any number of rows, of `x * scale` and `dy * dyScale`. ReLU goes by `bits`, or by the forward's
- * coefficients at `affine`; both are 0 where there is none.
+ * The same for `lanes` columns and any number of rows, of `x * scale` and `dy * dyScale`.
  */
 export function dotsLanes(
   x: usize, dy: usize, rows: usize, stride: usize, lanes: usize, mu: v128, scale: v128, dyScale: v128, sums: usize,

@@ -3,25 +3,20 @@
  * unless the epilogue asks. The variants are those of affine.ts.
  */
 import { AFFINE, GRADIENT } from "../../coefficients";
-import { Epilogue } from "../../epilogues/epilogue";
-import { decidesAgain } from "../../epilogues/optional";
+import { Gate } from "../../epilogues/backward";
 import { keep, loadTail, madd, storeTail } from "../../simd/lanes";
 import { passAgain } from "./dots";
 import { STRIP } from "./layout";
 
-/** Whether x is not to be read. */
-// @ts-ignore: decorator
-@inline function untouched<E extends Epilogue>(frozen: bool): bool {
-  return frozen && !decidesAgain<E>();
-}
-
 /** Half a strip at a time: eight coefficients in registers. */
 // @ts-ignore: decorator
-@inline function strips<E extends Epilogue>(
+@inline function strips<G extends Gate>(
   frozen: bool, x: usize, dy: usize, dx: usize, rows: usize, stride: usize, n: usize, record: usize, affine: usize,
   plane: usize, dresidual: usize, bits: usize, bitStride: usize,
 ): void {
-  const e = changetype<E>(0);
+  const e = changetype<G>(0);
+  const again = affine != 0;
+  const unread = frozen && (!e.masks() || !again);
   const a = AFFINE.A * plane;
   const b = AFFINE.B * plane;
   for (let half = n << 1; half > 0; half--) {
@@ -42,13 +37,13 @@ import { STRIP } from "./layout";
     let bit = bits;
     let add = dresidual;
     for (let row = rows; row > 0; row--) {
-      const d0 = untouched<E>(frozen) ? m0 : f32x4.sub(v128.load(at), m0);
-      const d1 = untouched<E>(frozen) ? m1 : f32x4.sub(v128.load(at, 16), m1);
-      const g0 = e.through(v128.load(from), d0, decidesAgain<E>() ? v128.load(affine + a) : d0, affine + b, bit, 0);
-      const g1 = e.through(v128.load(from, 16), d1, decidesAgain<E>() ? v128.load(affine + a, 16) : d1, affine + b + 16, bit + 1, 0);
+      const d0 = unread ? m0 : f32x4.sub(v128.load(at), m0);
+      const d1 = unread ? m1 : f32x4.sub(v128.load(at, 16), m1);
+      const g0 = e.through(v128.load(from), d0, affine + a, affine + b, again, bit, 0);
+      const g1 = e.through(v128.load(from, 16), d1, affine + a + 16, affine + b + 16, again, bit + 1, 0);
       const h0 = frozen ? f32x4.mul(p0, g0) : madd(p0, g0, madd(q0, d0, r0));
       const h1 = frozen ? f32x4.mul(p1, g1) : madd(p1, g1, madd(q1, d1, r1));
-      if (e.writesBits() && add) {
+      if (e.masks() && add) {
         v128.store(add, g0);
         v128.store(add, g1, 16);
         add += stride;
@@ -70,26 +65,27 @@ import { STRIP } from "./layout";
   }
 }
 
-export function gradientStrips<E extends Epilogue>(
+export function gradientStrips<G extends Gate>(
   x: usize, dy: usize, dx: usize, rows: usize, stride: usize, n: usize, record: usize, affine: usize, plane: usize, dresidual: usize,
   bits: usize, bitStride: usize,
 ): void {
-  strips<E>(false, x, dy, dx, rows, stride, n, record, affine, plane, dresidual, bits, bitStride);
+  strips<G>(false, x, dy, dx, rows, stride, n, record, affine, plane, dresidual, bits, bitStride);
 }
 
 /** With given statistics: a loop of its own, since the question would cost the other an eighth. */
-export function frozenStrips<E extends Epilogue>(
+export function frozenStrips<G extends Gate>(
   x: usize, dy: usize, dx: usize, rows: usize, stride: usize, n: usize, record: usize, affine: usize, plane: usize, dresidual: usize,
   bits: usize, bitStride: usize,
 ): void {
-  strips<E>(true, x, dy, dx, rows, stride, n, record, affine, plane, dresidual, bits, bitStride);
+  strips<G>(true, x, dy, dx, rows, stride, n, record, affine, plane, dresidual, bits, bitStride);
 }
 
-export function gradientAlong<E extends Epilogue>(
+export function gradientAlong<G extends Gate>(
   x: usize, dy: usize, dx: usize, rows: usize, stride: usize, strips: usize, record: usize, affine: usize, plane: usize,
   dresidual: usize, bits: usize, bitStride: usize,
 ): void {
-  const e = changetype<E>(0);
+  const e = changetype<G>(0);
+  const again = affine != 0;
   const p = record + GRADIENT.P * plane;
   const q = p + plane;
   const r = q + plane;
@@ -101,11 +97,11 @@ export function gradientAlong<E extends Epilogue>(
       const next = at + 16;
       const d0 = f32x4.sub(v128.load(x + at), v128.load(record + at));
       const d1 = f32x4.sub(v128.load(x + next), v128.load(record + next));
-      const g0 = e.through(v128.load(dy + at), d0, decidesAgain<E>() ? v128.load(a + at) : d0, b + at, bits + (at >> 4), 0);
-      const g1 = e.through(v128.load(dy + next), d1, decidesAgain<E>() ? v128.load(a + next) : d1, b + next, bits + (next >> 4), 0);
+      const g0 = e.through(v128.load(dy + at), d0, a + at, b + at, again, bits + (at >> 4), 0);
+      const g1 = e.through(v128.load(dy + next), d1, a + next, b + next, again, bits + (next >> 4), 0);
       const h0 = madd(v128.load(p + at), g0, madd(v128.load(q + at), d0, v128.load(r + at)));
       const h1 = madd(v128.load(p + next), g1, madd(v128.load(q + next), d1, v128.load(r + next)));
-      if (e.writesBits() && dresidual) {
+      if (e.masks() && dresidual) {
         v128.store(dresidual + at, g0);
         v128.store(dresidual + next, g1);
       }

@@ -1,9 +1,6 @@
 /** The second halves down columns: y from x, or dx from x and dy, by the coefficients of a block. */
-import { Epilogue } from "../../epilogues/epilogue";
-import { None } from "../../epilogues/none";
-import { Relu } from "../../epilogues/relu";
-import { Residual } from "../../epilogues/residual";
-import { ResidualRelu } from "../../epilogues/residual-relu";
+import { Again, Either, Gate, Kept, Open } from "../../epilogues/backward";
+import { Added, Epilogue, Plain } from "../../epilogues/forward";
 import { affineAlong, affineLanes, affineStrips } from "../../kernel/columns/affine";
 import { frozenStrips, gradientAlong, gradientLanes, gradientStrips } from "../../kernel/columns/gradient";
 import { STRIP } from "../../kernel/columns/layout";
@@ -33,16 +30,16 @@ import { alike } from "./sums";
 
 // @ts-ignore: decorator
 @inline function affine<E extends Epilogue>(
-  along: bool, x: usize, y: usize, rows: usize, stride: usize, strips: usize, record: usize, plane: usize, residual: usize, bits: usize,
+  along: bool, relu: bool, x: usize, y: usize, rows: usize, stride: usize, strips: usize, record: usize, plane: usize, residual: usize, bits: usize,
   bitStride: usize,
 ): void {
-  if (along) affineAlong<E>(x, y, rows, stride, strips, record, plane, residual, bits, bitStride);
-  else affineStrips<E>(x, y, rows, stride, strips, record, plane, residual, bits, bitStride);
+  if (along) affineAlong<E>(relu, x, y, rows, stride, strips, record, plane, residual, bits, bitStride);
+  else affineStrips<E>(relu, x, y, rows, stride, strips, record, plane, residual, bits, bitStride);
 }
 
 /** Writes y for `rows` rows, from the last chunk back. `far` is whether they come from memory. */
 export function applyAffine(
-  epilogue: u32, far: bool, x: usize, y: usize, rows: usize, stride: usize, columns: usize, block: usize, plane: usize, residual: usize,
+  relu: bool, far: bool, x: usize, y: usize, rows: usize, stride: usize, columns: usize, block: usize, plane: usize, residual: usize,
   bits: usize, bitStride: usize,
 ): void {
   const records = block + BLOCK.RECORD * plane;
@@ -51,7 +48,6 @@ export function applyAffine(
   // Asked for each row, it would take a tenth of the time.
   const start = alike(careful, 0, strips);
   const along = far && stride <= LONGEST;
-  const activated = (epilogue & EPILOGUE.RELU) != 0;
   const side: usize = along ? ALONG / stride + 1 : stride > LONGEST || (stride & 4095) == 0 ? 4 : 8;
   const chunk = CHUNK / stride + side;
   for (let end = rows, first = end; end > 0; end = first) {
@@ -66,13 +62,11 @@ export function applyAffine(
         const bit = bits ? bits + row * bitStride + (c >> 2) : 0;
         if (c < strips * STRIP.COLUMNS && !load<u8>(careful + c / STRIP.COLUMNS)) {
           const n = c == 0 ? start : alike(careful, c / STRIP.COLUMNS, strips);
-          if (epilogue == EPILOGUE.PLAIN) affine<None>(along, x + at, y + at, group, stride, n, record, plane, 0, 0, 0);
-          else if (epilogue == EPILOGUE.RELU) affine<Relu>(along, x + at, y + at, group, stride, n, record, plane, 0, 0, 0);
-          else if (epilogue == EPILOGUE.RESIDUAL) affine<Residual>(along, x + at, y + at, group, stride, n, record, plane, add, 0, 0);
-          else affine<ResidualRelu>(along, x + at, y + at, group, stride, n, record, plane, add, bit, bitStride);
+          if (add || bit) affine<Added>(along, relu, x + at, y + at, group, stride, n, record, plane, add, bit, bitStride);
+          else affine<Plain>(along, relu, x + at, y + at, group, stride, n, record, plane, 0, 0, 0);
           c += n * STRIP.COLUMNS;
         } else {
-          affineLanes(activated, x + at, y + at, group, stride, columns - c, record, plane, add, bit, bitStride);
+          affineLanes(relu, x + at, y + at, group, stride, columns - c, record, plane, add, bit, bitStride);
           c += 4;
         }
       }
@@ -81,13 +75,15 @@ export function applyAffine(
 }
 
 // @ts-ignore: decorator
-@inline function gradient<E extends Epilogue>(
+@inline function gradient<G extends Gate>(
   along: bool, frozen: bool, x: usize, dy: usize, dx: usize, rows: usize, stride: usize, strips: usize, record: usize, affine: usize,
   plane: usize, dresidual: usize, bits: usize, bitStride: usize,
 ): void {
-  if (along) gradientAlong<E>(x, dy, dx, rows, stride, strips, record, affine, plane, dresidual, bits, bitStride);
-  else if (frozen) frozenStrips<E>(x, dy, dx, rows, stride, strips, record, affine, plane, dresidual, bits, bitStride);
-  else gradientStrips<E>(x, dy, dx, rows, stride, strips, record, affine, plane, dresidual, bits, bitStride);
+  if (along) gradientAlong<G>(x, dy, dx, rows, stride, strips, record, affine, plane, dresidual, bits, bitStride);
+  else if (frozen) frozenStrips<G>(x, dy, dx, rows, stride, strips, record, affine, plane, dresidual, bits, bitStride);
+  else if (!changetype<G>(0).masks()) gradientStrips<G>(x, dy, dx, rows, stride, strips, record, affine, plane, 0, 0, 0);
+  else if (affine) gradientStrips<Again>(x, dy, dx, rows, stride, strips, record, affine, plane, dresidual, 0, 0);
+  else gradientStrips<Kept>(x, dy, dx, rows, stride, strips, record, affine, plane, dresidual, bits, bitStride);
 }
 
 /** Writes dx, and dy as ReLU let it through to `dresidual`, in the same order. */
@@ -117,12 +113,12 @@ export function applyGradient(
         if (c < strips * STRIP.COLUMNS && !load<u8>(careful + c / STRIP.COLUMNS)) {
           const n = c == 0 ? start : alike(careful, c / STRIP.COLUMNS, strips);
           if (epilogue == EPILOGUE.PLAIN) {
-            gradient<None>(along, frozen, x + at, dy + at, dx + at, group, stride, n, record, 0, plane, 0, 0, 0);
-          } else if (bits) {
-            gradient<ResidualRelu>(
-              along, frozen, x + at, dy + at, dx + at, group, stride, n, record, 0, plane, passed, bit, bitStride,
+            gradient<Open>(along, frozen, x + at, dy + at, dx + at, group, stride, n, record, 0, plane, 0, 0, 0);
+          } else {
+            gradient<Either>(
+              along, frozen, x + at, dy + at, dx + at, group, stride, n, record, affine, plane, passed, bit, bitStride,
             );
-          } else gradient<Relu>(along, frozen, x + at, dy + at, dx + at, group, stride, n, record, affine, plane, 0, 0, 0);
+          }
           c += n * STRIP.COLUMNS;
         } else {
           gradientLanes(

@@ -1,7 +1,7 @@
 /** The forward pass down columns: an example's pivots, sums, statistics and coefficients, and y. */
 import { affineOf, rstdOf } from "../../coefficients";
-import { EPILOGUE, BLOCK, Frame, isFar, epilogueOf, clearOf } from "./frame";
-import { Pass } from "../../pass";
+import { BLOCK, clearOf, Frame, isFar } from "./frame";
+import { ACTIVATION, Pass } from "../../pass";
 import { EXACTLY, REDUCE, RMS } from "../../steps";
 import { clear } from "../../simd/lanes";
 import { addMoments, addMomentsApart, foldCopies, repeat, spread } from "./sums";
@@ -126,21 +126,21 @@ export function affineCoefficients(p: Pass, f: Frame, e: usize, block: usize, re
 
 /** Writes y of an example: rows [from, to) of those that lie side by side, and the rest where `rest`. */
 export function writeForward(p: Pass, f: Frame, e: usize, block: usize, from: usize, to: usize, rest: bool): void {
-  const epilogue = epilogueOf(p);
+  const relu = p.activation == ACTIVATION.RELU;
   const example = e * f.exampleBytes;
-  const bits = p.bits ? p.bits + e * f.exampleBits : 0;
+  const bits = relu && p.bits ? p.bits + e * f.exampleBits : 0;
   const far = isFar(f.exampleBytes, false);
   if (rest && f.rest) {
     const at = example + f.rows * f.stride;
     applyAffine(
-      epilogue, false, p.x + at, p.y + at, f.rest, f.realStride, f.real, block, f.plane, p.residual ? p.residual + at : 0,
+      relu, false, p.x + at, p.y + at, f.rest, f.realStride, f.real, block, f.plane, p.residual ? p.residual + at : 0,
       bits ? bits + f.rows * f.bitStride : 0, f.restBits,
     );
   }
   if (to > from) {
     const at = example + from * f.stride;
     applyAffine(
-      epilogue, far, p.x + at, p.y + at, to - from, f.stride, f.columns, block, f.plane, p.residual ? p.residual + at : 0,
+      relu, far, p.x + at, p.y + at, to - from, f.stride, f.columns, block, f.plane, p.residual ? p.residual + at : 0,
       bits ? bits + from * f.bitStride : 0, f.bitStride,
     );
   }

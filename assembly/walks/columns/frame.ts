@@ -42,30 +42,22 @@ import { APPLY, REDUCE } from "../../steps";
   return bytes >= (backward ? FAR / 4 : FAR / 3);
 }
 
-/** What comes last, forward; backward, how ReLU is decided. */
+/** How ReLU is decided backward. */
 export namespace EPILOGUE {
   // @ts-ignore: decorator
   @inline export const PLAIN: u32 = 0;
+  /** Again, from x. */
   // @ts-ignore: decorator
   @inline export const RELU: u32 = 1;
+  /** By bits that forward kept. */
   // @ts-ignore: decorator
-  @inline export const RESIDUAL: u32 = 2;
-  /** ReLU with decisions that are kept, or after a residual. */
-  // @ts-ignore: decorator
-  @inline export const RESIDUAL_RELU: u32 = 3;
+  @inline export const RELU_BITS: u32 = 2;
 }
 
-/** The epilogue of a forward. */
-export function epilogueOf(p: Pass): u32 {
-  const relu = p.activation == ACTIVATION.RELU;
-  if (relu) return p.residual || p.bits ? EPILOGUE.RESIDUAL_RELU : EPILOGUE.RELU;
-  return p.residual ? EPILOGUE.RESIDUAL : EPILOGUE.PLAIN;
-}
-
-/** That of a backward, which no longer knows the residual: by bits, where there are any. */
+/** A backward no longer knows the residual: it goes by bits, where there are any. */
 export function gradientEpilogueOf(p: Pass): u32 {
   if (p.activation != ACTIVATION.RELU) return EPILOGUE.PLAIN;
-  return p.bits ? EPILOGUE.RESIDUAL_RELU : EPILOGUE.RELU;
+  return p.bits ? EPILOGUE.RELU_BITS : EPILOGUE.RELU;
 }
 
 /** The cut of a pass: `plan` writes it into the record, all tiles read it. */

@@ -1,7 +1,5 @@
 /** Sums of columns: of a tile's rows, of tiles together, of rows side by side. */
-import { None } from "../../epilogues/none";
-import { Relu } from "../../epilogues/relu";
-import { ResidualRelu } from "../../epilogues/residual-relu";
+import { Again, Kept, Open } from "../../epilogues/backward";
 import { readAlong } from "../../far";
 import { DOT_ROWS, dotsLanes, dotsStrips } from "../../kernel/columns/dots";
 import { sizeOf, STRIP, SUMS, sumOf } from "../../kernel/columns/layout";
@@ -65,9 +63,9 @@ export function addMomentsApart(
   epilogue: u32, x: usize, dy: usize, groups: usize, apart: usize, n: usize, record: usize, affine: usize, plane: usize, slot: usize,
   bits: usize, bitApart: usize,
 ): void {
-  if (epilogue == EPILOGUE.PLAIN) dotsStrips<None>(x, dy, groups, apart, n, record, 0, plane, slot, 0, 0);
-  else if (bits) dotsStrips<ResidualRelu>(x, dy, groups, apart, n, record, 0, plane, slot, bits, bitApart);
-  else dotsStrips<Relu>(x, dy, groups, apart, n, record, affine, plane, slot, 0, 0);
+  if (epilogue == EPILOGUE.PLAIN) dotsStrips<Open>(x, dy, groups, apart, n, record, 0, plane, slot, 0, 0);
+  else if (bits) dotsStrips<Kept>(x, dy, groups, apart, n, record, 0, plane, slot, bits, bitApart);
+  else dotsStrips<Again>(x, dy, groups, apart, n, record, affine, plane, slot, 0, 0);
 }
 
 function dotsByLanes(

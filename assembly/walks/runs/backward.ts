@@ -1,10 +1,9 @@
 /** The backward pass along runs, for some groups of an example. */
 import { AFFINE, dotsOf, GRADIENT, gradientOf } from "../../coefficients";
-import { None } from "../../epilogues/none";
-import { Relu } from "../../epilogues/relu";
-import { ResidualRelu } from "../../epilogues/residual-relu";
+import { Again, Kept, Open } from "../../epilogues/backward";
 import { sumOf } from "../../kernel/columns/layout";
 import { dotsRun, gradientRun } from "../../kernel/runs/gradient";
+import { dotsScaled, gradientScaled } from "../../kernel/runs/scaled";
 import { Pass } from "../../pass";
 import { clear } from "../../simd/lanes";
 import { APPLY, FROZEN, REDUCE, RMS } from "../../steps";
@@ -15,15 +14,26 @@ import { affineCoefficients } from "./forward";
 import { BLOCK, batchOf, Frame, needsScales } from "./frame";
 import { settleChannel } from "./settle";
 
-/** The dot products of a run by the policy of `epilogue`. */
-// @ts-ignore: decorator
-@inline export function dots(
-  epilogue: u32, scales: bool, x: usize, dy: usize, length: usize, record: usize, affine: usize, plane: usize, dyScale: f32, xScale: f32,
-  sums: usize, bits: usize,
+/** Adds the dot products of a run. ReLU goes by `bits`, or by the forward's coefficients at `affine`; both are 0 where there is none. */
+export function dots(
+  scales: bool, x: usize, dy: usize, length: usize, record: usize, affine: usize, plane: usize, dyScale: f32, xScale: f32, sums: usize,
+  bits: usize,
 ): void {
-  if (epilogue == EPILOGUE.PLAIN) dotsRun<None>(scales, x, dy, length, record, 0, plane, dyScale, xScale, sums, 0);
-  else if (bits) dotsRun<ResidualRelu>(scales, x, dy, length, record, 0, plane, dyScale, xScale, sums, bits);
-  else dotsRun<Relu>(scales, x, dy, length, record, affine, plane, dyScale, xScale, sums, 0);
+  if (scales) dotsScaled(x, dy, length, record, affine, plane, dyScale, xScale, sums, bits);
+  else if (bits) dotsRun<Kept>(x, dy, length, record, 0, plane, sums, bits);
+  else if (affine) dotsRun<Again>(x, dy, length, record, affine, plane, sums, 0);
+  else dotsRun<Open>(x, dy, length, record, 0, plane, sums, 0);
+}
+
+/** dx of a run, with the same operands. */
+function gradient(
+  scales: bool, frozen: bool, x: usize, dy: usize, dx: usize, length: usize, record: usize, affine: usize, plane: usize, dresidual: usize,
+  bits: usize,
+): void {
+  if (scales || frozen) gradientScaled(frozen, x, dy, dx, length, record, affine, plane, dresidual, bits);
+  else if (bits) gradientRun<Kept>(x, dy, dx, length, record, 0, plane, dresidual, bits);
+  else if (affine) gradientRun<Again>(x, dy, dx, length, record, affine, plane, dresidual, 0);
+  else gradientRun<Open>(x, dy, dx, length, record, 0, plane, 0, 0);
 }
 
 /** Backward of groups [from, to) of example `e`, whose channels' dgamma and dbeta are added to those given, or to none for 0. */
@@ -95,7 +105,7 @@ function reduce(p: Pass, f: Frame, e: usize, g: usize, channels: usize, block: u
   const length: usize = p.length;
   const bytes = length << 2;
   const first = (e * f.exampleValues + g * f.run) << 2;
-  const bits = p.bits ? p.bits + e * f.exampleBits + g * p.width * f.channelBits : 0;
+  const bits = epilogue && p.bits ? p.bits + e * f.exampleBits + g * p.width * f.channelBits : 0;
   clear(sums, plane * 5);
   // Row by row, so that adjacent channels are read along.
   for (let row: usize = 0; row < p.rows && !p.segments; row++) {
@@ -103,7 +113,7 @@ function reduce(p: Pass, f: Frame, e: usize, g: usize, channels: usize, block: u
     let bit = bits ? bits + row * f.rowBits : 0;
     for (let c: usize = 0; c < channels; c++) {
       dots(
-        epilogue, scaled(flags, c, records, affines, plane), p.x + at, p.dy + at, length, records + (c << 2),
+        scaled(flags, c, records, affines, plane), p.x + at, p.dy + at, length, records + (c << 2),
         affines ? affines + (c << 2) : 0, plane, 1, 1, sumOf(sums, c), bit,
       );
       at += bytes;
@@ -112,7 +122,7 @@ function reduce(p: Pass, f: Frame, e: usize, g: usize, channels: usize, block: u
   }
   for (let c: usize = 0; c < channels; c++) {
     settleChannel(
-      p, f, epilogue, scaled(flags, c, records, affines, plane), first + c * bytes, records + (c << 2),
+      p, f, scaled(flags, c, records, affines, plane), first + c * bytes, records + (c << 2),
       affines ? affines + (c << 2) : 0, sumOf(sums, c), bits ? bits + c * f.channelBits : 0, work,
     );
   }
@@ -129,14 +139,14 @@ function write(p: Pass, f: Frame, e: usize, g: usize, channels: usize, block: us
   const bytes = length << 2;
   for (let row: usize = p.rows; row > 0; row--) {
     let at = (e * f.exampleValues + (row - 1) * f.stride + g * f.run) << 2;
-    let bit = p.bits ? p.bits + e * f.exampleBits + (row - 1) * f.rowBits + g * p.width * f.channelBits : 0;
+    let bit = epilogue && p.bits ? p.bits + e * f.exampleBits + (row - 1) * f.rowBits + g * p.width * f.channelBits : 0;
     for (let c: usize = 0; c < channels; c++) {
       const record = records + (c << 2);
       const scales = scaled(flags, c, records, affines, plane);
-      const passed = p.dresidual ? p.dresidual + at : 0;
-      if (epilogue == EPILOGUE.PLAIN) gradientRun<None>(scales, frozen, p.x + at, p.dy + at, p.dx + at, length, record, 0, plane, 0, 0);
-      else if (bit) gradientRun<ResidualRelu>(scales, frozen, p.x + at, p.dy + at, p.dx + at, length, record, 0, plane, passed, bit);
-      else gradientRun<Relu>(scales, frozen, p.x + at, p.dy + at, p.dx + at, length, record, affines + (c << 2), plane, 0, 0);
+      const passed = epilogue && p.dresidual ? p.dresidual + at : 0;
+      gradient(
+        scales, frozen, p.x + at, p.dy + at, p.dx + at, length, record, affines ? affines + (c << 2) : 0, plane, passed, bit,
+      );
       at += bytes;
       if (bit) bit += f.channelBits;
     }

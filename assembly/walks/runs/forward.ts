@@ -1,13 +1,10 @@
 /** The forward pass along runs, for some groups of an example. */
 import { AFFINE, affineOf, rstdOf } from "../../coefficients";
-import { None } from "../../epilogues/none";
-import { Relu } from "../../epilogues/relu";
-import { Residual } from "../../epilogues/residual";
-import { ResidualRelu } from "../../epilogues/residual-relu";
+import { Added, Plain } from "../../epilogues/forward";
 import { affineRun } from "../../kernel/runs/affine";
-import { Pass } from "../../pass";
+import { affineScaled } from "../../kernel/runs/scaled";
+import { ACTIVATION, Pass } from "../../pass";
 import { APPLY, REDUCE, RMS } from "../../steps";
-import { EPILOGUE, epilogueOf } from "../columns/frame";
 import { spread } from "../columns/sums";
 import { BLOCK, batchOf, Frame, needsScales } from "./frame";
 import { groupMoments } from "./statistics";
@@ -49,7 +46,7 @@ export function forwardGroups(p: Pass, f: Frame, e: usize, from: usize, to: usiz
 
 /** Writes y of `channels` channels from group `g` on, from the last row back. */
 function write(p: Pass, f: Frame, e: usize, g: usize, channels: usize, block: usize): void {
-  const epilogue = epilogueOf(p);
+  const relu = p.activation == ACTIVATION.RELU;
   const plane = f.plane;
   const records = block + BLOCK.RECORD * plane;
   const flags = block + BLOCK.SCALED * plane;
@@ -57,15 +54,14 @@ function write(p: Pass, f: Frame, e: usize, g: usize, channels: usize, block: us
   const bytes = length << 2;
   for (let row: usize = p.rows; row > 0; row--) {
     let at = (e * f.exampleValues + (row - 1) * f.stride + g * f.run) << 2;
-    let bit = p.bits ? p.bits + e * f.exampleBits + (row - 1) * f.rowBits + g * p.width * f.channelBits : 0;
+    let bit = relu && p.bits ? p.bits + e * f.exampleBits + (row - 1) * f.rowBits + g * p.width * f.channelBits : 0;
     for (let c: usize = 0; c < channels; c++) {
       const record = records + (c << 2);
       const scales = needsScales(flags, c, record, plane, AFFINE.MU_LOW, AFFINE.OUT + 1);
       const residual = p.residual ? p.residual + at : 0;
-      if (epilogue == EPILOGUE.PLAIN) affineRun<None>(scales, p.x + at, p.y + at, length, record, plane, 0, 0);
-      else if (epilogue == EPILOGUE.RELU) affineRun<Relu>(scales, p.x + at, p.y + at, length, record, plane, 0, 0);
-      else if (epilogue == EPILOGUE.RESIDUAL) affineRun<Residual>(scales, p.x + at, p.y + at, length, record, plane, residual, 0);
-      else affineRun<ResidualRelu>(scales, p.x + at, p.y + at, length, record, plane, residual, bit);
+      if (scales) affineScaled(relu, p.x + at, p.y + at, length, record, plane, residual, bit);
+      else if (residual || bit) affineRun<Added>(relu, p.x + at, p.y + at, length, record, plane, residual, bit);
+      else affineRun<Plain>(relu, p.x + at, p.y + at, length, record, plane, 0, 0);
       at += bytes;
       if (bit) bit += f.channelBits;
     }

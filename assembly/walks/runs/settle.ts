@@ -6,7 +6,7 @@ import { Frame } from "./frame";
 
 /** The dot products of a piece that begins `skip` values into a run whose bits are `bits` (or 0). */
 function dotsPiece(
-  epilogue: u32, scales: bool, x: usize, dy: usize, length: usize, record: usize, affine: usize, plane: usize, dyScale: f32, xScale: f32,
+  scales: bool, x: usize, dy: usize, length: usize, record: usize, affine: usize, plane: usize, dyScale: f32, xScale: f32,
   sums: usize, bits: usize, skip: usize, work: usize,
 ): void {
   if (bits) {
@@ -15,19 +15,19 @@ function dotsPiece(
     if (lead) {
       // A byte of bits of its own, as the piece begins within one.
       store<u8>(work, load<u8>(bits) >> u8(skip & 3));
-      dots(epilogue, true, x, dy, lead, record, affine, plane, dyScale, xScale, sums, work);
+      dots(true, x, dy, lead, record, affine, plane, dyScale, xScale, sums, work);
       x += lead << 2;
       dy += lead << 2;
       length -= lead;
       bits++;
     }
   }
-  dots(epilogue, scales, x, dy, length, record, affine, plane, dyScale, xScale, sums, bits);
+  dots(scales, x, dy, length, record, affine, plane, dyScale, xScale, sums, bits);
 }
 
 /** Adds up a channel's sums from zero, over its rows or the segments of them; dy times `dyScale`. `at` is its first value. */
 function sumChannel(
-  p: Pass, f: Frame, epilogue: u32, scales: bool, at: usize, record: usize, affine: usize, dyScale: f32, xScale: f32, sums: usize,
+  p: Pass, f: Frame, scales: bool, at: usize, record: usize, affine: usize, dyScale: f32, xScale: f32, sums: usize,
   bits: usize, work: usize,
 ): void {
   const length: usize = p.length;
@@ -36,7 +36,7 @@ function sumChannel(
   for (let row: usize = 0; row < p.rows && !p.segments; row++) {
     const from = at + ((row * f.stride) << 2);
     dots(
-      epilogue, scales, p.x + from, p.dy + from, length, record, affine, f.plane, dyScale, xScale, sums, bits ? bits + row * f.rowBits : 0,
+      scales, p.x + from, p.dy + from, length, record, affine, f.plane, dyScale, xScale, sums, bits ? bits + row * f.rowBits : 0,
     );
   }
   for (let i: usize = 0; i < p.segmentCount && p.segments != 0; i++) {
@@ -46,7 +46,7 @@ function sumChannel(
     const skip = first - row * length;
     const from = at + ((row * f.stride + skip) << 2);
     dotsPiece(
-      epilogue, scales, p.x + from, p.dy + from, load<usize>(pair, 4) - first, record, affine, f.plane, dyScale, xScale, sums,
+      scales, p.x + from, p.dy + from, load<usize>(pair, 4) - first, record, affine, f.plane, dyScale, xScale, sums,
       bits ? bits + row * f.rowBits : 0, skip, work,
     );
   }
@@ -54,15 +54,15 @@ function sumChannel(
 
 /** Leaves sums that may stand: those of segments are yet to be taken, others are taken again, dy scaled, if they left the range. */
 export function settleChannel(
-  p: Pass, f: Frame, epilogue: u32, scales: bool, at: usize, record: usize, affine: usize, sums: usize, bits: usize, work: usize,
+  p: Pass, f: Frame, scales: bool, at: usize, record: usize, affine: usize, sums: usize, bits: usize, work: usize,
 ): void {
-  if (p.segments) sumChannel(p, f, epilogue, scales, at, record, affine, 1, 1, sums, bits, work);
+  if (p.segments) sumChannel(p, f, scales, at, record, affine, 1, 1, sums, bits, work);
   const s = load<f64>(sums);
   const t = load<f64>(sums, 128);
   const dyScale = gradientScale(s, t, p.count);
   if (dyScale == 1) return;
   const xScale: f32 = dyScale < 1 ? LESS : 1;
-  sumChannel(p, f, epilogue, true, at, record, affine, f32(dyScale), xScale, sums, bits, work);
+  sumChannel(p, f, true, at, record, affine, f32(dyScale), xScale, sums, bits, work);
   const again = load<f64>(sums) / dyScale;
   const dot = load<f64>(sums, 128) / dyScale / f64(xScale);
   // Large values of dy that cancelled do not bear the larger scale: then nothing had vanished.
