@@ -1,14 +1,8 @@
 import { brandOf, COPY } from "./brand.js";
 import { conversionOf } from "./conversions.js";
 import { describe, foreign, proxied, rangeError, typeError } from "./errors.js";
+import { bufferGetter, kindOf, lengthGetter, offsetGetter } from "./typed.js";
 
-const prototype = Object.getPrototypeOf(Float32Array.prototype) as object;
-const getter = (key: PropertyKey) =>
-  Object.getOwnPropertyDescriptor(prototype, key)!.get! as (this: unknown) => unknown;
-const kindOf = getter(Symbol.toStringTag);
-const lengthGetter = getter("length");
-const bufferGetter = getter("buffer");
-const offsetGetter = getter("byteOffset");
 const { set: setAll, fill: fillAll, at: firstOf } = Float32Array.prototype;
 /** Of ES2024, which not every engine has: buffers that change their length. */
 const changes = (kind: { prototype: object } | undefined, key: string) =>
@@ -37,15 +31,13 @@ export function isArray(value: unknown): value is unknown[] {
 }
 
 /** True for a real Float32Array, of any realm or subclass; false for a proxy of one. */
-export const isFloat32Array = (value: unknown): value is Float32Array =>
-  kindOf.call(value) === "Float32Array";
+export const isFloat32Array = (value: unknown): value is Float32Array => kindOf(value) === "Float32Array";
 
 /** The same for Float64Array. */
-export const isFloat64Array = (value: unknown): value is Float64Array =>
-  kindOf.call(value) === "Float64Array";
+export const isFloat64Array = (value: unknown): value is Float64Array => kindOf(value) === "Float64Array";
 
 /** The same for Uint8Array. */
-export const isUint8Array = (value: unknown): value is Uint8Array => kindOf.call(value) === "Uint8Array";
+export const isUint8Array = (value: unknown): value is Uint8Array => kindOf(value) === "Uint8Array";
 
 /** Its true length, whatever a subclass says; 0 if its buffer is detached. */
 export const lengthOf = (array: Float32Array | Float64Array | Uint8Array): number =>

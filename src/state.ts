@@ -166,8 +166,12 @@ function jsonNumbers(who: string, name: string, value: unknown, length: number):
   return fields.values;
 }
 
-function readEntry(who: string, name: string, value: unknown, entry: Entry) {
-  const { length, least, whole, wide } = entry;
+/**
+ * The items of a list of numbers in any form that an entry may have, each read once.
+ *
+ * @throws TypeError for what is no list of numbers; RangeError for another length
+ */
+export function readList(who: string, name: string, value: unknown, length: number): (number | bigint)[] {
   let given: ArrayLike<unknown> | null;
   if (typeof value === "number" || typeof value === "bigint") given = [value];
   else if (isArray(value)) given = value;
@@ -183,6 +187,11 @@ function readEntry(who: string, name: string, value: unknown, entry: Entry) {
   const numbers = read(who, name, () => Array.from({ length }, (_, i) => list[i]));
   const odd = numbers.findIndex((number) => typeof number !== "number" && typeof number !== "bigint");
   if (odd >= 0) throw typeError(who, `${name}[${odd}] to be a number`, numbers[odd]);
+  return numbers as (number | bigint)[];
+}
+
+function readEntry(who: string, name: string, value: unknown, { length, least, whole, wide }: Entry) {
+  const numbers = readList(who, name, value, length);
   const copy = wide ? Float64Array.from(numbers, Number) : Float32Array.from(numbers, Number);
   const fits = whole ? Number.isSafeInteger : Number.isFinite;
   // No number is below undefined.

@@ -1,26 +1,10 @@
 import { checkSize, lengthOf } from "../arrays.js";
 import type { Context } from "../engine/context.js";
-import { checkInteger, rangeError, read, typeError } from "../errors.js";
-import type { Entry, ReadState, StateDict } from "../state.js";
+import { checkInteger, rangeError, typeError } from "../errors.js";
+import { type Entry, type ReadState, readList, type StateDict } from "../state.js";
 
 /** Which variance of a minibatch running statistics take in: PyTorch's, or that of Keras, TensorFlow and ONNX. */
 export type RunningVariance = "unbiased" | "biased";
-
-/** Returns a copy of `n` numbers. @throws TypeError, RangeError */
-function readNumbers(who: string, name: string, value: unknown, n: number): Float64Array {
-  const numbers = read(who, name, () => {
-    const list = value as ArrayLike<unknown>;
-    const isList = Array.isArray(value) || (ArrayBuffer.isView(value) && !(value instanceof DataView));
-    return isList
-      ? { length: list.length, values: Array.from({ length: Math.min(list.length, n) }, (_, i) => list[i]) }
-      : null;
-  });
-  if (!numbers) throw typeError(who, `${name} to be an array of numbers`, value);
-  checkSize(who, name, numbers.length, n);
-  const odd = numbers.values.findIndex((v) => typeof v !== "number");
-  if (odd >= 0) throw typeError(who, `${name}[${odd}] to be a number`, numbers.values[odd]);
-  return Float64Array.from(numbers.values as number[]);
-}
 
 /**
  * The statistics that a layer keeps from minibatch to minibatch, in float64, and how many minibatches it has seen:
@@ -58,11 +42,11 @@ export class Running {
   }
 
   setMean(who: string, value: unknown): void {
-    this.mean = readNumbers(who, "runningMean", value, this.#channels);
+    this.mean = Float64Array.from(readList(who, "runningMean", value, this.#channels), Number);
   }
 
   setVariance(who: string, value: unknown): void {
-    this.variance = readNumbers(who, "runningVar", value, this.#channels);
+    this.variance = Float64Array.from(readList(who, "runningVar", value, this.#channels), Number);
   }
 
   check(who: string): void {
