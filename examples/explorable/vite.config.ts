@@ -7,7 +7,7 @@ export default defineConfig({
   base: "./",
   plugins: [texInHtml(), gzipText()],
   resolve: {
-    alias: ["index", "analysis", "safetensors"].map((entry) => ({
+    alias: ["index", "analysis", "functional", "safetensors"].map((entry) => ({
       find: entry === "index" ? /^wasm-norm$/ : `wasm-norm/${entry}`,
       replacement: fileURLToPath(new URL(`../../dist/${entry}.js`, import.meta.url)),
     })),

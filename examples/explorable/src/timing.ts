@@ -1,7 +1,8 @@
-// Part 4: the passes timed in this browser.
+// The passes timed in this browser.
 import { rectX, text } from "@observablehq/plot";
 import { wrap } from "comlink";
 import { COLOUR, chart } from "./charts.ts";
+import { pause as pauseLaboratory } from "./lab.ts";
 import { announce, element, fillTable, fixed, onChange, reveal, show } from "./page.ts";
 import type { Contender, Pass, Timer, Timing } from "./timing.worker.ts";
 import { pause } from "./training.ts";
@@ -97,6 +98,7 @@ let worker: Worker | null = null;
 /** Measures the chosen shape, in place of any measurement under way: a worker of its own gives its memory back. */
 async function measure(): Promise<void> {
   pause();
+  pauseLaboratory();
   worker?.terminate();
   element("timing-progress").textContent = "measuring…";
   worker = new Worker(new URL("./timing.worker.ts", import.meta.url), { type: "module" });

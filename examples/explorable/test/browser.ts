@@ -38,7 +38,13 @@ export class Explorable {
     return new Explorable(server.resolvedUrls!.local[0]!, server, browser);
   }
 
-  async open(width: number, colorScheme: "light" | "dark", reducedMotion = false): Promise<Opened> {
+  /** `address`: a query or anchor behind the page's own. */
+  async open(
+    width: number,
+    colorScheme: "light" | "dark",
+    reducedMotion = false,
+    address = "",
+  ): Promise<Opened> {
     const context = await this.browser.newContext({
       viewport: { width, height: width < 500 ? 800 : 1000 },
       colorScheme,
@@ -55,7 +61,7 @@ export class Explorable {
       const address = request.url();
       if (!address.startsWith(this.url) && !/^(data|blob):/.test(address)) outside.push(address);
     });
-    await page.goto(this.url);
+    await page.goto(this.url + address);
     await page.waitForSelector("#scatter-chart svg");
     await page.waitForSelector("#timing-chart svg");
     await page.waitForSelector("#dealt-chart circle:nth-of-type(2)", { state: "attached" });
