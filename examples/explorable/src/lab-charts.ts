@@ -40,10 +40,10 @@ export function summary(one: Run): string {
 }
 
 const EPOCH_AXIS = { domain: [0, EPOCHS], label: "epoch →", ticks: 4 };
+/** What stops at the layer; the rest goes on. */
 const PARTS: readonly (readonly [part: keyof Shares, colour: string, name: string])[] = [
   ["mean", COLOUR.mean, "along the mean"],
   ["xhat", COLOUR.xhat, "along H′"],
-  ["rest", COLOUR.rest, "the rest"],
 ];
 
 /** The five charts: what redraws each. */
@@ -74,12 +74,10 @@ export function drawingsOf(runs: readonly Run[]): (() => void)[] {
       "Loss, on a logarithmic scale,",
       // 0 has no logarithm.
       ({ loss }) => loss || null,
-      (least, most) => ({
-        type: "log",
-        domain: [Math.min(0.1, least), Math.max(3, most)],
-        tickFormat: short,
-        ticks: 4,
-      }),
+      (least, most) => {
+        const domain = [Math.min(0.1, least), Math.max(3, most)] as const;
+        return { type: "log", domain, ticks: powersOfTen(...domain), tickFormat: short };
+      },
     ),
     quantity(
       "lab-accuracy",
@@ -96,11 +94,16 @@ export function drawingsOf(runs: readonly Run[]): (() => void)[] {
     ...runs.map((one) =>
       chart(
         element(`lab-${one.id}-shares`),
-        () => sharesPlot(one),
+        () => sharesPlot(one, most(runs)),
         () => sharesWords(one),
       ),
     ),
   ];
+}
+
+function powersOfTen(least: number, most: number): number[] {
+  const low = Math.ceil(Math.log10(least) - 1e-9);
+  return Array.from({ length: Math.floor(Math.log10(most)) - low + 1 }, (_, i) => 10 ** (low + i));
 }
 
 type Point = readonly [epoch: number, value: number];
@@ -118,7 +121,15 @@ const curve = (points: readonly Point[], colour: string): Markish[] => [
   dot(points.slice(-1), { fill: colour, r: 3.5 }),
 ];
 
-function sharesPlot({ standings, setting }: Run): PlotOptions {
+/** The largest share that stopped in either run, at least a tenth: both charts have one scale. */
+function most(runs: readonly Run[]): number {
+  const stopped = runs.flatMap(({ standings }) =>
+    standings.flatMap(({ shares }) => (shares && Number.isFinite(shares.rest) ? [1 - shares.rest] : [])),
+  );
+  return Math.max(0.1, ...stopped);
+}
+
+function sharesPlot({ standings, setting }: Run, top: number): PlotOptions {
   const areas = standings.flatMap(({ epoch, shares }) => {
     if (!shares || !Number.isFinite(shares.rest)) return [];
     let below = 0;
@@ -128,14 +139,20 @@ function sharesPlot({ standings, setting }: Run): PlotOptions {
       return { epoch, colour, from, to: below };
     });
   });
-  const plain = text(["no normalization: all of it goes on"], { frameAnchor: "middle", fill: COLOUR.quiet });
+  const plain = text(["no normalization: nothing stops"], { frameAnchor: "middle", fill: COLOUR.quiet });
   return {
     height: 190,
     x: EPOCH_AXIS,
-    y: { domain: [0, 1], label: null, ticks: 5, tickFormat: (share: number) => percent(share, 0) },
+    y: {
+      domain: [0, top],
+      label: null,
+      ticks: 5,
+      grid: true,
+      tickFormat: (share: number) => percent(share, 0),
+    },
     marks: [
       areaY(areas, { x: "epoch", y1: "from", y2: "to", z: "colour", fill: "colour", fillOpacity: 0.85 }),
-      ruleY([0, 1], { stroke: COLOUR.rule }),
+      ruleY([0], { stroke: COLOUR.rule }),
       ...(setting.normalization === "none" ? [plain] : []),
     ],
   };

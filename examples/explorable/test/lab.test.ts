@@ -71,7 +71,7 @@ describe("two runs that the address names", () => {
     await page.waitForFunction(() =>
       document.getElementById("lab-status")!.textContent!.startsWith("Run A (batch renormalization"),
     );
-    expect(await page.locator("#lab-a-shares [aria-label=area] path").count()).toBe(3);
+    expect(await page.locator("#lab-a-shares [aria-label=area] path").count()).toBe(2);
     expect(await page.locator("#lab-b-shares").textContent()).toContain("no normalization");
   });
 
