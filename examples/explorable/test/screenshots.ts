@@ -6,7 +6,7 @@ import { choose, Explorable } from "./browser.ts";
 
 const WIDTHS = [360, 1600];
 const THEMES = ["light", "dark"] as const;
-const PARTS = ["one-unit", "training", "gradient", "timing"];
+const PARTS = ["one-unit", "training", "gradient", "lab", "timing"];
 const KEPT = [
   "one-unit-1600-light",
   "one-unit-360-dark",
