@@ -8,7 +8,7 @@ import {
   type SyncBatchNormOptions,
   syncGradients,
 } from "../src/collective.js";
-import { BatchNorm, LayerNorm } from "../src/index.js";
+import { BatchNorm, LayerNorm, Tensor, tensor } from "../src/index.js";
 import { betas, fill, gammas, hostileInputs, normals, plain } from "./cases.js";
 import { bytesOf, type Faults, Network, outcomes } from "./collective/network.js";
 import { expectBackward, expectForward, expectStatistics, u } from "./contract.js";
@@ -488,6 +488,50 @@ describe("the layer's own", () => {
     layer.zeroGrad();
     expect(layer.gamma!.grad).toEqual(new Float32Array(2));
     await expect(layer.backward(x)).rejects.toThrow(Error);
+  });
+
+  test("Tensors give Tensors, of the shape that they have, with the bits that arrays give", async () => {
+    const shape = [2, 3, 4];
+    const x = [1, 2].map((seed) => normals(24, seed));
+    const dy = [3, 4].map((seed) => normals(24, seed));
+    const arrays = layersOf(ranks(2), 3, { layout: "channels-first" });
+    const layers = layersOf(ranks(2), 3, { layout: "channels-first" });
+    const y = await Promise.all(arrays.map((layer, r) => layer.forward(x[r]!, shape)));
+    const dx = await Promise.all(arrays.map((layer, r) => layer.backward(dy[r]!)));
+    // One rank's shard is a Tensor and the other's an array: the kind is each rank's own.
+    const given = tensor(shape, x[0]!);
+    const first = layers[0]!.forward(given);
+    given.data.fill(0);
+    const [y0, y1] = await Promise.all([first, layers[1]!.forward(x[1]!, shape)] as const);
+    expect(y0).toBeInstanceOf(Tensor);
+    expect([y0.shape, y0.toArray(), y1]).toEqual([shape, y[0], y[1]]);
+    const gradient = tensor([24], dy[0]!);
+    const [dx0] = await Promise.all([layers[0]!.backward(gradient), layers[1]!.backward(dy[1]!)] as const);
+    expect([dx0.shape, dx0.toArray()]).toEqual([shape, dx[0]]);
+    expect(layers[0]!.stateDict()).toEqual(arrays[0]!.stateDict());
+
+    layers[0]!.eval();
+    arrays[0]!.eval();
+    given.set(x[0]!);
+    const evaluated = await layers[0]!.forward(given);
+    expect(evaluated.toArray()).toEqual(await arrays[0]!.forward(x[0]!, shape));
+    given.dispose();
+    await expect(layers[0]!.forward(given)).rejects.toThrow(/dispose/);
+    for (const made of [y0, dx0, evaluated, gradient]) made.dispose();
+  });
+
+  test("save: false keeps nothing for backward, and leaves what was kept", async () => {
+    const layers = layersOf(ranks(2), 3);
+    const x = normals(12, 1);
+    const both = <R>(call: (layer: SyncBatchNorm) => Promise<R>) => Promise.all(layers.map(call));
+    await both((layer) => layer.forward(x, { save: false }));
+    await expect(layers[0]!.backward(x)).rejects.toThrow("expected a forward before it");
+    await both((layer) => layer.forward(x));
+    await both((layer) => layer.forward(normals(6, 2), { save: false }));
+    expect(await both((layer) => layer.backward(x))).toHaveLength(2);
+    expect(layers[0]!.batchesTracked).toBe(3);
+    const wrong = { save: 1 as unknown as boolean };
+    await expect(layers[0]!.forward(x, wrong)).rejects.toThrow("save to be a boolean");
   });
 
   test("a call before the former one is done is an error; x may change at once", async () => {

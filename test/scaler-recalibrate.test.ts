@@ -1,6 +1,6 @@
 /** recalibrate on layers of the documented interface, whose statistics are those of the paper in float64. */
 import { describe, expect, test } from "vitest";
-import { BatchNorm } from "../src/index.js";
+import { BatchNorm, InstanceNorm } from "../src/index.js";
 import { type Recalibratable, recalibrate } from "../src/scaler.js";
 import { reference } from "./scaler-reference.js";
 
@@ -173,6 +173,37 @@ describe("recalibrate on this package's layers", () => {
     expect([layer.batchesTracked, layer.momentum, layer.training]).toEqual([3, 0.3, training]);
     expect([...layer.gamma!.data]).toEqual([2, 3]);
     layer.dispose();
+  });
+
+  test("InstanceNorm that tracks: the average over examples, then over minibatches", async () => {
+    const layer = new InstanceNorm(C, { layout: "channels-last", trackRunningStats: true, momentum: 0.2 });
+    layer.eval();
+    const [examples, positions] = [3, 5];
+    const size = positions * C;
+    const minibatches = [2, 5].map((seed) => batch(examples * positions, seed));
+    await recalibrate([layer], (x: Float32Array) => layer.forward(x, [examples, positions, C]), minibatches);
+    const all = minibatches.flatMap((x) => [0, 1, 2].map((e) => x.slice(e * size, (e + 1) * size)));
+    for (let c = 0; c < C; c++) {
+      const each = all.map((x) => ofChannel(x, c));
+      const average = (of: (r: (typeof each)[number]) => number) =>
+        each.reduce((sum, r) => sum + of(r), 0) / each.length;
+      expect(layer.runningMean[c]).toBeCloseTo(
+        average(({ mean }) => mean),
+        6,
+      );
+      expect(layer.runningVar[c]).toBeCloseTo(
+        average(({ variance }) => (variance * positions) / (positions - 1)),
+        5,
+      );
+    }
+    expect([layer.batchesTracked, layer.momentum, layer.training]).toEqual([2, 0.2, false]);
+    const before = layer.stateDict();
+    await expect(recalibrate([layer], fail, minibatches)).rejects.toThrow("no more data");
+    expect(layer.stateDict()).toEqual(before);
+    layer.dispose();
+    const without = new InstanceNorm(C);
+    await expect(recalibrate([without], () => {}, [])).rejects.toThrow("layers with running statistics");
+    without.dispose();
   });
 
   test("BatchNorms are restored to the bit when forward throws", async () => {

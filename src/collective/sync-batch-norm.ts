@@ -11,19 +11,25 @@ import {
   normalize,
 } from "../functional.js";
 import type { Parameter } from "../layers/parameters.js";
+import type { Tensor } from "../tensor.js";
 import { exchange } from "./exchange.js";
-import { readShard, readValues, type Shard } from "./minibatch.js";
+import { likeGiven, readShard, readValues, type Shard } from "./minibatch.js";
 import { SyncLayer } from "./sync-layer.js";
 
 /** What a forward takes beside x. */
 export type SyncForwardOptions =
   | readonly number[]
   | {
-      /** Of this rank's shard; may be left out for rows of `features` values. */
+      /** Of this rank's shard; may be left out for a Tensor and for rows of `features` values. */
       shape?: readonly number[] | undefined;
+      /** With false nothing is kept for backward, and what a former forward kept stays; default true. */
+      save?: boolean | undefined;
       /** Whether the running statistics take this minibatch in; default true. */
       updateRunning?: boolean | undefined;
     };
+
+/** What comes back for `T`. */
+type Result<T> = T extends Tensor ? Tensor : Float32Array;
 
 interface Saved {
   shard: Shard;
@@ -47,24 +53,26 @@ export class SyncBatchNorm extends SyncLayer {
   /**
    * Normalizes this rank's shard of a minibatch. In training, or without running statistics, all ranks call it.
    *
-   * @returns a new array
+   * @returns a new array, or a new Tensor where x is one
    * @throws TypeError, RangeError for a wrong argument, before anything is sent; RangeError on all ranks for a single
    *   value a channel over all of them
    * @throws CollectiveError on all ranks, where one is missing or makes another call
    */
-  async forward(x: Float32Array, options?: SyncForwardOptions): Promise<Float32Array> {
+  async forward<T extends Float32Array | Tensor>(x: T, options?: SyncForwardOptions): Promise<Result<T>> {
     const who = this.use("forward");
     const given = Array.isArray(options) ? { shape: options } : options;
-    const o = readOptions(who, given, { shape: undefined, updateRunning: true });
+    const o = readOptions(who, given, { shape: undefined, save: true, updateRunning: true });
+    const save = checkBoolean(who, "save", o.save);
     const updateRunning = checkBoolean(who, "updateRunning", o.updateRunning);
     const shard = readShard(who, x, o.shape, this.features, this.layout);
+    const result = (y: Float32Array) => likeGiven(y, shard, shard.Class) as Result<T>;
     this.#checkFree(who);
     if (!this.training && this.trackRunningStats) {
       // The least count that has a gradient: to a minibatch of one value dx is 0.
       const m2 = this.running.variance.map((variance) => 2 * variance);
       const statistics = { count: 2, mean: this.running.mean.slice(), m2 };
-      const y = this.#normalize(shard, statistics);
-      this.#saved = { shard, statistics, frozen: true };
+      const y = result(this.#normalize(shard, statistics));
+      if (save) this.#saved = { shard, statistics, frozen: true };
       return y;
     }
     return this.#exclusively(who, async () => {
@@ -72,14 +80,14 @@ export class SyncBatchNorm extends SyncLayer {
       const total = statistics.count;
       if (total === 1)
         throw new RangeError(`${who}: expected 2 or more values a channel over all ranks, got 1`);
-      const y = this.#normalize(shard, statistics);
+      const y = result(this.#normalize(shard, statistics));
       if (this.training && total > 0) {
         this.batch = statistics;
         if (this.trackRunningStats && updateRunning) {
           this.running.track(statistics.mean, statistics.m2, total, this);
         }
       }
-      this.#saved = { shard, statistics, frozen: false };
+      if (save) this.#saved = { shard, statistics, frozen: false };
       return y;
     });
   }
@@ -89,24 +97,24 @@ export class SyncBatchNorm extends SyncLayer {
    * gradients to `gamma.grad` and `beta.grad`, on every rank; all ranks call it, in evaluation too.
    *
    * @param options with `retain`, a further backward may follow
-   * @returns a new array
+   * @returns a new array, or a new Tensor where dy is one
    * @throws Error without a forward before it; TypeError, RangeError for a wrong dy, before anything is sent
    * @throws CollectiveError on all ranks, where one is missing or makes another call
    */
-  async backward(dy: Float32Array, options?: { retain?: boolean }): Promise<Float32Array> {
+  async backward<T extends Float32Array | Tensor>(dy: T, options?: { retain?: boolean }): Promise<Result<T>> {
     const who = this.use("backward");
     const { retain } = readOptions(who, options, { retain: false });
     const keep = checkBoolean(who, "retain", retain);
     if (!this.#saved) throw new Error(`${who}: expected a forward before it`);
     const saved = this.#saved;
-    const gradient = readValues(who, "dy", dy);
+    const { values: gradient, Class } = readValues(who, "dy", dy);
     const { x } = saved.shard;
     if (gradient.length !== x.length) {
       throw new RangeError(`${who}: expected dy to have ${x.length} values, got ${gradient.length}`);
     }
     return this.#exclusively(who, async () => {
       const { dbeta, dgamma } = await this.#sums(who, saved, gradient);
-      const dx = this.#apply(saved, gradient, dbeta, dgamma);
+      const dx = likeGiven(this.#apply(saved, gradient, dbeta, dgamma), saved.shard, Class) as Result<T>;
       add(this.own.beta, dbeta);
       add(this.own.gamma, dgamma);
       if (!keep) this.#saved = undefined;
