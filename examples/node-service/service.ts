@@ -2,7 +2,6 @@ import swagger from "@fastify/swagger";
 import Fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from "fastify";
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from "prom-client";
 import { ARROW_TYPE, BodyError, JSON_TYPE, RAW_TYPE, readBody, writeBody } from "./bodies.ts";
-import { varianceOf } from "./scaler.ts";
 import type { Standardizer } from "./standardizer.ts";
 
 const LARGEST_FLOAT32 = 3.4028234663852886e38;
@@ -39,7 +38,7 @@ function metricsOf(standardizer: Standardizer) {
     help: "Rows in the statistics, of all instances",
     registers,
     collect() {
-      this.set(standardizer.total.count);
+      this.set(standardizer.total.rows);
     },
   });
   const fitted = new Counter({
@@ -158,7 +157,7 @@ export async function buildService(
     async (request) => {
       const key = request.headers["idempotency-key"];
       const added = await standardizer.partialFit(read(request).x, typeof key === "string" ? key : undefined);
-      return { added, count: standardizer.total.count };
+      return { added, count: standardizer.total.rows };
     },
   );
 
@@ -175,7 +174,7 @@ export async function buildService(
     },
     async (request, reply: FastifyReply) => {
       const given = read(request);
-      if (standardizer.total.count === 0) throw new BodyError("there are no statistics yet", 409);
+      if (standardizer.total.rows === 0) throw new BodyError("there are no statistics yet", 409);
       const y = standardizer.transform(given.x);
       const odd = y.findIndex((value) => !Number.isFinite(value));
       if (odd >= 0) {
@@ -197,14 +196,14 @@ export async function buildService(
     },
     async () => {
       const { total } = standardizer;
-      const variance = total.count > 0 ? [...varianceOf(total)] : [];
-      return { count: total.count, mean: total.count > 0 ? [...total.mean] : [], variance };
+      const variance = total.rows > 0 ? [...total.variance] : [];
+      return { count: total.rows, mean: total.rows > 0 ? [...total.mean] : [], variance };
     },
   );
 
   service.get("/health", { schema: { summary: "Whether the service is up" } }, async () => ({
     features,
-    rows: standardizer.total.count,
+    rows: standardizer.total.rows,
     residentBytes: process.memoryUsage.rss(),
   }));
   service.get("/metrics", { schema: { summary: "For Prometheus" } }, async (_request, reply) =>

@@ -1,8 +1,8 @@
 // Several instances over NATS: each says its own statistics when they have changed, when another asks, and every now and
 // then, since a message may be lost.
 import { connect } from "@nats-io/transport-node";
-import { fromJSON, toJSON } from "./scaler.ts";
 import type { Standardizer } from "./standardizer.ts";
+import { readScaler } from "./store.ts";
 
 const EVERY = 1000;
 /** Changes that come within as many milliseconds are said together. */
@@ -24,9 +24,9 @@ export async function share(
   const subject = `wasm-norm.standardizer.${group}`;
   let soon: NodeJS.Timeout | undefined;
   const say = () => {
-    const { instance, version, moments } = standardizer.own;
+    const { instance, version, scaler } = standardizer.own;
     soon = undefined;
-    if (version > 0) connection.publish(subject, JSON.stringify({ instance, version, ...toJSON(moments) }));
+    if (version > 0) connection.publish(subject, JSON.stringify({ instance, version, scaler }));
   };
   standardizer.onChange = () => {
     soon ??= setTimeout(say, TOGETHER);
@@ -35,9 +35,10 @@ export async function share(
     callback: (error, message) => {
       if (error) return;
       try {
-        const { instance, version, ...saved } = message.json<{ instance: string; version: number }>();
-        if (typeof instance !== "string" || !Number.isSafeInteger(version)) return;
-        standardizer.hear({ instance, version, moments: fromJSON(saved, standardizer.features) });
+        const { instance, version, scaler } = message.json<Record<string, unknown>>();
+        if (typeof instance !== "string" || typeof version !== "number" || !Number.isSafeInteger(version))
+          return;
+        standardizer.hear({ instance, version, scaler: readScaler(scaler, standardizer.features) });
       } catch {
         // Not one of this service's messages, or of another number of features: nothing changes.
       }

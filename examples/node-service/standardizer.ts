@@ -1,6 +1,6 @@
 // The service's state: this instance's own statistics, and the latest heard of others. Each instance changes its own
 // alone, so that together they are the sum over instances, whatever was lost or repeated on the way.
-import { add, type Moments, merge, NONE, transform } from "./scaler.ts";
+import { StandardScaler } from "wasm-norm/scaler";
 import type { Snapshot, Store } from "./store.ts";
 
 interface Waiting {
@@ -18,7 +18,7 @@ export class Standardizer {
   onChange: (own: Snapshot) => void = () => {};
   /** How many minibatches were written together, each time. */
   onCommit: (minibatches: number) => void = () => {};
-  #total: Moments | undefined;
+  #total: StandardScaler | undefined;
   #waiting: Waiting[] = [];
 
   constructor(store: Store, features: number) {
@@ -30,16 +30,13 @@ export class Standardizer {
   /** This instance's own statistics. */
   get own(): Snapshot {
     const { instance } = this.#store;
-    return this.#known.get(instance) ?? { instance, version: 0, moments: NONE(this.features) };
+    return this.#known.get(instance) ?? { instance, version: 0, scaler: new StandardScaler(this.features) };
   }
 
   /** All instances' statistics together, the same bits on each that knows the same. */
-  get total(): Moments {
+  get total(): StandardScaler {
     const all = [...this.#known.values()].sort((a, b) => (a.instance < b.instance ? -1 : 1));
-    this.#total ??= merge(
-      all.map(({ moments }) => moments),
-      this.features,
-    );
+    this.#total ??= all.reduce((sum, { scaler }) => sum.merge(scaler), new StandardScaler(this.features));
     return this.#total;
   }
 
@@ -56,7 +53,7 @@ export class Standardizer {
   }
 
   transform(x: Float32Array): Float32Array {
-    return transform(this.total, x);
+    return this.total.transform(x);
   }
 
   #commit(): void {
@@ -70,11 +67,13 @@ export class Standardizer {
       return true;
     });
     try {
-      const { instance, version, moments } = this.own;
-      const next = waiting.reduce((sum, { x }, i) => (fresh[i] ? add(sum, x) : sum), moments);
-      const snapshot = { instance, version: version + 1, moments: next };
-      if (![...next.mean, ...next.m2].every(Number.isFinite))
-        throw new RangeError("the statistics left float64");
+      const { instance, version, scaler } = this.own;
+      // A copy: what is on the disk and what is in memory change together, or neither does.
+      const next = new StandardScaler(this.features).merge(scaler);
+      waiting.forEach(({ x }, i) => {
+        if (fresh[i]) next.partialFit(x);
+      });
+      const snapshot = { instance, version: version + 1, scaler: next };
       if (fresh.some(Boolean)) {
         this.#store.write(snapshot, [...keys]);
         this.#take(snapshot);

@@ -2,13 +2,19 @@
 // the minibatches that are in. A write is on the disk before anyone is told.
 import { randomUUID } from "node:crypto";
 import Database from "better-sqlite3";
-import { fromJSON, type Moments, toJSON } from "./scaler.ts";
+import { StandardScaler } from "wasm-norm/scaler";
 
 /** An instance's statistics; a higher version has all that a lower one has. */
 export interface Snapshot {
   instance: string;
   version: number;
-  moments: Moments;
+  scaler: StandardScaler;
+}
+
+/** @throws TypeError, RangeError unless this is the state of a scaler of so many features that forgets nothing */
+export function readScaler(state: unknown, features: number): StandardScaler {
+  // Merging refuses another number of features and a half-life, and leaves the state's other settings behind.
+  return new StandardScaler(features).merge(StandardScaler.fromJSON(state));
 }
 
 /** As many keys are remembered. */
@@ -30,7 +36,7 @@ export class Store {
     database.exec(`
       CREATE TABLE IF NOT EXISTS settings (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
       CREATE TABLE IF NOT EXISTS snapshots
-        (instance TEXT PRIMARY KEY, version INTEGER NOT NULL, moments TEXT NOT NULL) STRICT;
+        (instance TEXT PRIMARY KEY, version INTEGER NOT NULL, state TEXT NOT NULL) STRICT;
       CREATE TABLE IF NOT EXISTS keys (id INTEGER PRIMARY KEY, key TEXT NOT NULL UNIQUE) STRICT;
     `);
     this.instance = this.#setting("instance", randomUUID());
@@ -49,11 +55,11 @@ export class Store {
   /** All that is known, in the order of instances. @throws Error where the file holds what are no statistics */
   snapshots(): Snapshot[] {
     const rows = this.#database.prepare("SELECT * FROM snapshots ORDER BY instance").all();
-    return (rows as { instance: string; version: number; moments: string }[]).map(
-      ({ instance, version, moments }) => ({
+    return (rows as { instance: string; version: number; state: string }[]).map(
+      ({ instance, version, state }) => ({
         instance,
         version,
-        moments: fromJSON(JSON.parse(moments), this.#features),
+        scaler: readScaler(JSON.parse(state), this.#features),
       }),
     );
   }
@@ -64,12 +70,12 @@ export class Store {
   }
 
   /** Writes a snapshot, and the keys of the minibatches that came into it, all or nothing. */
-  write({ instance, version, moments }: Snapshot, keys: readonly string[] = []): void {
+  write({ instance, version, scaler }: Snapshot, keys: readonly string[] = []): void {
     const database = this.#database;
     database.transaction(() => {
       database
         .prepare("INSERT OR REPLACE INTO snapshots VALUES (?, ?, ?)")
-        .run(instance, version, JSON.stringify(toJSON(moments)));
+        .run(instance, version, JSON.stringify(scaler));
       for (const key of keys) database.prepare("INSERT OR IGNORE INTO keys (key) VALUES (?)").run(key);
       database.prepare("DELETE FROM keys WHERE id <= (SELECT MAX(id) FROM keys) - ?").run(KEYS);
     })();
