@@ -1,6 +1,6 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
-import { mkdtempSync, rmSync } from "node:fs";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { connect, createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -31,18 +31,28 @@ function greets(port: number): Promise<boolean> {
 /** A nats-server of one's own on loopback, with JetStream, which keeps its streams in files. */
 export class Broker {
   readonly url: string;
+  /** Where pages connect to; "" unless asked for. */
+  readonly webSocketUrl: string;
   readonly #port: number;
   readonly #directory: string;
   #server: ChildProcess | undefined;
 
-  private constructor(port: number) {
+  private constructor(port: number, webSocketPort: number | undefined) {
     this.#port = port;
+    this.webSocketUrl = webSocketPort ? `ws://127.0.0.1:${webSocketPort}` : "";
     this.url = `nats://127.0.0.1:${port}`;
     this.#directory = mkdtempSync(join(tmpdir(), "wasm-norm-nats-"));
+    const webSocket = `websocket { host: "127.0.0.1", port: ${webSocketPort}, no_tls: true }\n`;
+    // Websockets have no option on the command line.
+    writeFileSync(this.#configuration, webSocketPort ? webSocket : "");
   }
 
-  static async start(): Promise<Broker> {
-    const broker = new Broker(await freePort());
+  get #configuration(): string {
+    return join(this.#directory, "nats.conf");
+  }
+
+  static async start({ webSocket = false } = {}): Promise<Broker> {
+    const broker = new Broker(await freePort(), webSocket ? await freePort() : undefined);
     await broker.restart();
     return broker;
   }
@@ -59,7 +69,17 @@ export class Broker {
   /** Starts the server, on the port and the files of before. */
   async restart(): Promise<void> {
     await this.kill();
-    const options = ["-a", "127.0.0.1", "-p", String(this.#port), "-js", "-sd", this.#directory];
+    const options = [
+      "-a",
+      "127.0.0.1",
+      "-p",
+      String(this.#port),
+      "-js",
+      "-sd",
+      this.#directory,
+      "-c",
+      this.#configuration,
+    ];
     const server = spawn("nats-server", options, { stdio: "ignore" });
     let failed: Error | undefined;
     server.once("error", (cause) => {
