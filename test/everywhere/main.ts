@@ -7,12 +7,13 @@ import { bundlers } from "./bundlers.js";
 import type { Case } from "./case.js";
 import { closeBrowser } from "./chromium.js";
 import { edges } from "./edges.js";
+import { entries } from "./entries.js";
 import { jest } from "./jest.js";
 import { packages } from "./packages.js";
 import { servers } from "./servers.js";
 
 const wanted = process.argv.slice(2).map((word) => word.toLowerCase());
-const cases: Case[] = [...packages, ...servers, jest, ...edges, ...browsers, ...bundlers].filter(
+const cases: Case[] = [...packages, ...servers, ...entries, jest, ...edges, ...browsers, ...bundlers].filter(
   ({ where, what }) =>
     !wanted.length || wanted.some((word) => `${where} ${what}`.toLowerCase().includes(word)),
 );
