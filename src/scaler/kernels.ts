@@ -30,8 +30,8 @@ export interface Exports {
 }
 
 const PAGE = 65536;
-/** A tile's bytes: the first-level cache holds it beside the columns. */
-const TILE_BYTES = 32768;
+/** A tile's bytes, by those of a value: the first-level cache holds it beside the columns. Measured: bench/scaler.md. */
+const TILE_BYTES: Record<number, number> = { 4: 32768, 8: 16384 };
 /** Rows of a tile at least, so that a wide matrix's sums are not stored and loaded again for every row. */
 const TILE_ROWS = 8;
 /** Bytes of a tile at most where a row is wider than that. */
@@ -110,7 +110,7 @@ export function walkOf(rows: number, features: number, bytes: number): Walk {
   const width = Math.min(whole, Math.ceil((rows * features) / LANES) * LANES);
   const fit = Math.max(
     1,
-    Math.floor(TILE_BYTES / (whole * bytes)),
+    Math.floor(TILE_BYTES[bytes]! / (whole * bytes)),
     Math.min(TILE_ROWS, Math.floor(WIDE_TILE_BYTES / (whole * bytes))),
   );
   return { folded, width, tileRows: fit * folded };
