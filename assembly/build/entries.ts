@@ -4,7 +4,16 @@
 import { readFileSync, writeFileSync } from "node:fs";
 
 /** Public entries, each src/<name>.ts. They share chunks and thereby one runtime, within a format and a platform. */
-export const entries = ["index", "functional", "safetensors", "collective", "nats", "scaler", "analysis"];
+export const entries = [
+  "index",
+  "functional",
+  "safetensors",
+  "collective",
+  "nats",
+  "scaler",
+  "analysis",
+  "tfjs",
+];
 
 /** Programs for the command line, each src/<name>.ts: ES modules for Node alone, without types, their libraries inside. */
 export const programs = ["bin/wasm-norm"];

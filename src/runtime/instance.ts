@@ -145,6 +145,12 @@ export class Runtime {
     return this.#workspaces[slot]!.address;
   }
 
+  /** Gives the workspaces back: the next call takes them anew. */
+  releaseWorkspaces(): void {
+    for (const workspace of this.#workspaces.splice(0)) if (workspace?.address) this.free(workspace.address);
+    this.#workspaceBytes = 0;
+  }
+
   /** Where the first workspace lies; 0 before its first use. */
   get workspaceAt(): number {
     return this.#workspaces[0]?.address ?? 0;

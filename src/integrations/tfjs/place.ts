@@ -1,0 +1,214 @@
+/**
+ * Where kernels find a backend's tensors: in tfjs-backend-wasm's own memory, where they lie, or copied to the package's
+ * memory and back.
+ */
+import { sizeOf } from "../../arrays.js";
+import { Borrowed } from "../../runtime/borrowed.js";
+import { fastest, kernelsIn, kernelsLater, own } from "../../runtime/compile.js";
+import { Runtime, STAGGER } from "../../runtime/instance.js";
+import type { Kernels } from "../../runtime/kernels.js";
+import { runtime } from "../../runtime/runtime.js";
+import type { Backend, TensorInfo } from "./types.js";
+
+/** A tensor that a kernel makes. */
+export interface Output {
+  readonly address: number;
+  readonly info: TensorInfo;
+}
+
+/** The workspace of the runtime that these calls use: 0 and 1 are the engine's. */
+const SLOT = 2;
+const align = (bytes: number): number => (bytes + 63) & ~63;
+
+/** A place for the length of one call. Inputs and outputs are named first; addresses are valid after `settle`. */
+export interface Place {
+  readonly held: Runtime;
+  /** Room for `bytes`. */
+  room(bytes: number): () => number;
+  /** An input, where it lies or copied. */
+  input(tensor: TensorInfo): () => number;
+  /** A new tensor, of 32-bit values. */
+  output(shape: number[], dtype?: string): () => number;
+  /** Takes all the room that was asked for. @throws RangeError if memory cannot hold it */
+  settle(): void;
+  /** The outputs, in the order in which they were asked for. */
+  done(): TensorInfo[];
+  /** Gives up the outputs of a call that failed. */
+  drop(): void;
+}
+
+/** What both have: one block of the runtime's workspace, cut in order. */
+class Block {
+  readonly held: Runtime;
+  #bytes = 0;
+  #at = 0;
+
+  constructor(held: Runtime) {
+    this.held = held;
+  }
+
+  room(bytes: number): () => number {
+    const from = this.#bytes;
+    this.#bytes += align(bytes >= 4096 ? bytes + STAGGER : bytes);
+    return () => this.#at + from;
+  }
+
+  settle(): void {
+    this.#at = this.held.workspace(this.#bytes, SLOT);
+  }
+}
+
+/** tfjs-backend-wasm: tensors lie in the memory that the kernels run in. */
+class WasmPlace extends Block implements Place {
+  readonly #backend: Backend;
+  readonly #outputs: TensorInfo[] = [];
+
+  constructor(backend: Backend, held: Runtime) {
+    super(held);
+    this.#backend = backend;
+  }
+
+  input({ dataId }: TensorInfo): () => number {
+    const address = this.#backend.dataIdMap!.get(dataId).memoryOffset;
+    return () => address;
+  }
+
+  output(shape: number[], dtype = "float32"): () => number {
+    const info = this.#backend.makeOutput!(shape, dtype);
+    this.#outputs.push(info);
+    const at = this.input(info);
+    // The backend does not look at what malloc gave it.
+    if (!at() && sizeOf(shape)) throw new RangeError(`tfjs: no room for a tensor of shape [${shape}]`);
+    return at;
+  }
+
+  done(): TensorInfo[] {
+    return this.#outputs;
+  }
+
+  drop(): void {
+    for (const { dataId } of this.#outputs) this.#backend.disposeData(dataId);
+  }
+}
+
+type Values = Float32Array | Int32Array;
+
+/** How tensors of a backend are read and made as arrays. */
+interface Arrays {
+  read(tensor: TensorInfo): Values;
+  make(shape: number[], dtype: string, values: Values): TensorInfo;
+}
+
+/** Any backend whose tensors are arrays: they are copied to the package's memory and back. */
+class ArrayPlace extends Block implements Place {
+  readonly #arrays: Arrays;
+  readonly #inputs: { at: () => number; tensor: TensorInfo }[] = [];
+  readonly #outputs: { at: () => number; shape: number[]; dtype: string }[] = [];
+
+  constructor(arrays: Arrays) {
+    super(runtime());
+    this.#arrays = arrays;
+  }
+
+  input(tensor: TensorInfo): () => number {
+    const at = this.room(4 * sizeOf(tensor.shape));
+    this.#inputs.push({ at, tensor });
+    return at;
+  }
+
+  output(shape: number[], dtype = "float32"): () => number {
+    const at = this.room(4 * sizeOf(shape));
+    this.#outputs.push({ at, shape, dtype });
+    return at;
+  }
+
+  override settle(): void {
+    super.settle();
+    const { f32, u32 } = this.held;
+    for (const { at, tensor } of this.#inputs) {
+      const values = this.#arrays.read(tensor);
+      // Statistics are bits, which no number may pass through.
+      if (values instanceof Float32Array) f32.set(values, at() / 4);
+      else u32.set(values, at() / 4);
+    }
+  }
+
+  done(): TensorInfo[] {
+    // The package's own memory is not shared.
+    const buffer = this.held.f32.buffer as ArrayBuffer;
+    return this.#outputs.map(({ at, shape, dtype }) => {
+      const View = dtype === "float32" ? Float32Array : Int32Array;
+      return this.#arrays.make(shape, dtype, new View(buffer, at(), sizeOf(shape)).slice());
+    });
+  }
+
+  drop(): void {}
+}
+
+/** Backends that lend their memory. */
+const borrowed = new Map<Backend, Runtime>();
+
+const memoryOf = ({ wasm }: Backend): WebAssembly.Memory | undefined => wasm!.asm?.memory ?? wasm!.wasmMemory;
+
+/** Whether the kernels can run in the backend's memory: the threaded builds' is shared, which the binaries do not import. */
+const lends = (backend: Backend): boolean =>
+  backend.wasm !== undefined && memoryOf(backend)?.buffer instanceof ArrayBuffer;
+
+function borrow(backend: Backend, kernels: Kernels): Runtime {
+  const wasm = backend.wasm!;
+  const allocator = new Borrowed({
+    alloc: (bytes) => wasm._malloc(bytes),
+    free: (address) => wasm._free(address),
+  });
+  const held = new Runtime({ kernels, memory: memoryOf(backend)!, allocator });
+  borrowed.set(backend, held);
+  return held;
+}
+
+/** Compiles for a backend asynchronously, as some engines want it. */
+export async function prepare(backend: Backend): Promise<void> {
+  if (!lends(backend) || borrowed.has(backend)) return;
+  const kernels = await kernelsLater(memoryOf(backend)!, own(fastest()));
+  if (!borrowed.has(backend)) borrow(backend, kernels);
+}
+
+/** Forgets a backend, which is about to go. */
+export const forget = (backend: Backend): boolean => borrowed.delete(backend);
+
+/** Gives back the room that backends lent. */
+export function release(): void {
+  for (const held of borrowed.values()) held.releaseWorkspaces();
+  borrowed.clear();
+}
+
+const cpu = (backend: Backend): Arrays => ({
+  read: ({ dataId }) => backend.data!.get(dataId).values,
+  make: (shape, dtype, values) => backend.makeTensorInfo!(shape, dtype, values),
+});
+
+/** tfjs-backend-wasm with a memory of another kind. */
+const wasm = (backend: Backend): Arrays => {
+  const view = ({ dataId, shape, dtype }: TensorInfo): Values => {
+    const View = dtype === "float32" ? Float32Array : Int32Array;
+    // A view that was made before the memory grew may be too short. The type has no name for either kind.
+    const buffer = (memoryOf(backend)?.buffer ?? backend.wasm!.HEAPU8.buffer) as ArrayBuffer;
+    return new View(buffer, backend.dataIdMap!.get(dataId).memoryOffset, sizeOf(shape));
+  };
+  return {
+    read: view,
+    make(shape, dtype, values) {
+      const info = backend.makeOutput!(shape, dtype);
+      view(info).set(values);
+      return info;
+    },
+  };
+};
+
+/** The place for one call on a backend's tensors. */
+export function placeOn(backend: Backend): Place {
+  if (lends(backend)) {
+    const held = borrowed.get(backend) ?? borrow(backend, kernelsIn(memoryOf(backend)!, own(fastest())));
+    return new WasmPlace(backend, held);
+  }
+  return new ArrayPlace(backend.wasm ? wasm(backend) : cpu(backend));
+}
