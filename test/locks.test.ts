@@ -2,7 +2,15 @@
 import { readFileSync } from "node:fs";
 import { describe, expect, test } from "vitest";
 
-const FOLDERS = [".", "bench", "examples/explorable", "examples/node-service", "test/everywhere"];
+const FOLDERS = [
+  ".",
+  "bench",
+  "examples/explorable",
+  "examples/node-service",
+  "examples/tfjs",
+  "test/everywhere",
+  "test/tfjs",
+];
 
 interface Package {
   link?: boolean;
