@@ -174,15 +174,23 @@ export function track(args: KernelArguments): TensorInfo[] {
     place.settle();
     const { f32, f64 } = place.held;
     const at = statisticsAt(statistics(), g);
-    const batch = [at.mean / 8, at.variance / 8];
     const n = sizeOf(tensors[1]!.shape);
+    const [oldMean, oldVariance, newMean, newVariance] = [...before, ...after].map((to) => to() / 4) as [
+      number,
+      number,
+      number,
+      number,
+    ];
+    const [m, v] = [at.mean / 8, at.variance / 8];
+    const share = countOf(g) > 0 ? 1 - momentum : 0;
     for (let c = 0; c < n; c++) {
-      const old = before.map((from) => f32[from() / 4 + c]!);
-      const now = old.map((value, i) => Math.fround(value + (1 - momentum) * (f64[batch[i]! + c]! - value)));
-      const counts = countOf(g) > 0 && now.every(Number.isFinite);
-      after.forEach((to, i) => {
-        f32[to() / 4 + c] = (counts ? now : old)[i]!;
-      });
+      const mean = f32[oldMean + c]!;
+      const variance = f32[oldVariance + c]!;
+      const nextMean = Math.fround(mean + share * (f64[m + c]! - mean));
+      const nextVariance = Math.fround(variance + share * (f64[v + c]! - variance));
+      const counts = Math.abs(nextMean) + nextVariance < Infinity;
+      f32[newMean + c] = counts ? nextMean : mean;
+      f32[newVariance + c] = counts ? nextVariance : variance;
     }
   });
 }
