@@ -42,8 +42,8 @@ interface Activation {
 /** In the kernels' order. */
 export const ACTIVATIONS = {
   none: { value: (z) => z, slope: () => 1 },
-  relu: { value: (z) => (z <= 0 ? 0 : z), slope: (z) => (z <= 0 ? 0 : 1) },
-  relu6: { value: (z) => (z <= 0 ? 0 : z >= 6 ? 6 : z), slope: (z) => (z <= 0 || z >= 6 ? 0 : 1) },
+  relu: { value: (z) => Math.max(z, 0), slope: (z) => (z <= 0 ? 0 : 1) },
+  relu6: { value: (z) => (z <= 0 ? 0 : Math.min(z, 6)), slope: (z) => (z <= 0 || z >= 6 ? 0 : 1) },
   "leaky-relu": { value: (z) => (z > 0 ? z : 0.01 * z), slope: (z) => (z > 0 ? 1 : 0.01) },
   silu: { value: (z) => z * sigmoid(z), slope: (z) => sigmoid(z) * (1 + z * sigmoid(-z)) },
   gelu: { value: (z) => z * phi(z), slope: (z) => phi(z) + z * density(z) },
