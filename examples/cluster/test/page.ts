@@ -28,7 +28,8 @@ async function run(job: PageJob): Promise<PageResult> {
   const layer = new SyncBatchNorm(features, { collective });
   let start = 0;
   try {
-    let [y, dx] = [new Float32Array(0), new Float32Array(0)];
+    let y: Float32Array = new Float32Array(0);
+    let dx: Float32Array = y;
     for (let step = 0; step < steps; step++) {
       layer.zeroGrad();
       start = performance.now();
