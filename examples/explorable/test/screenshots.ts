@@ -27,8 +27,8 @@ async function play(page: Page): Promise<void> {
   await page.click("#second");
   await page.click("#undo");
   await choose(page, "arm", "control");
-  await page.getByRole("button", { name: "Start", exact: true }).click();
-  await page.getByRole("button", { name: "Run again" }).waitFor();
+  await page.locator("#training").getByRole("button", { name: "Start", exact: true }).click();
+  await page.locator("#training").getByRole("button", { name: "Run again" }).waitFor();
   await choose(page, "at", "undone");
   await page.locator("#timing-chart").scrollIntoViewIfNeeded();
   await page.locator("#timing-sentence").waitFor();

@@ -37,9 +37,9 @@ test("starts, pauses, and has come where the same training in Node comes", async
   const { page } = opened;
   await page.selectOption("#rate", "0.1");
   await page.selectOption("#batch", "32");
-  await page.getByRole("button", { name: "Start", exact: true }).click();
+  await page.locator("#training").getByRole("button", { name: "Start", exact: true }).click();
   await waitForEpoch(3);
-  await page.getByRole("button", { name: "Pause" }).click();
+  await page.locator("#training").getByRole("button", { name: "Pause" }).click();
   await page.waitForTimeout(400);
   const paused = await shown();
   await page.waitForTimeout(400);
@@ -53,7 +53,7 @@ test("starts, pauses, and has come where the same training in Node comes", async
   );
   expect(await page.locator("#scatter-chart g[aria-label=dot]").first().locator("path").count()).toBe(192);
 
-  await page.getByRole("button", { name: "Restart" }).click();
+  await page.locator("#training").getByRole("button", { name: "Restart" }).click();
   await page.waitForFunction(() => (document.getElementById("epochs-done") as HTMLDataElement).value === "0");
   close((await shown()).gap, epochIn("learned", 0, {}).gap!.rms);
 });
@@ -64,8 +64,8 @@ test("in the control the units travel to the undoing", async () => {
   await page.waitForFunction(() => document.getElementById("loss-title")!.textContent!.includes("squared"));
   expect(await page.locator("#rate").inputValue()).toBe(String(arm("control").learningRate));
   await page.selectOption("#batch", "64");
-  await page.getByRole("button", { name: "Start", exact: true }).click();
-  await page.getByRole("button", { name: "Run again" }).waitFor();
+  await page.locator("#training").getByRole("button", { name: "Start", exact: true }).click();
+  await page.locator("#training").getByRole("button", { name: "Run again" }).waitFor();
   const { epoch, gap } = await shown();
   expect(epoch).toBe(DEFAULTS.epochs);
   expect(gap).toBeLessThan(0.1);
