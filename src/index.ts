@@ -10,10 +10,11 @@ export { InstanceNorm, type InstanceNormOptions } from "./layers/instance-norm.j
 export { type Activation, Layer } from "./layers/layer.js";
 export { LayerNorm, type LayerNormOptions } from "./layers/layer-norm.js";
 export type { Layout } from "./layers/layout.js";
-export type { BackwardOptions, CallOptions, ForwardOptions } from "./layers/options.js";
+export type { BackwardOptions, CallOptions, ForwardOptions, Modulation } from "./layers/options.js";
 export type { Affine, Parameter } from "./layers/parameters.js";
 export { RMSNorm, type RMSNormOptions } from "./layers/rms-norm.js";
 export type { RunningVariance } from "./layers/running.js";
+export type { TrackingOptions } from "./layers/tracking.js";
 export {
   AdamW,
   type AdamWOptions,

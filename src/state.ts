@@ -20,7 +20,9 @@ export interface Entry {
 
 /** What loading found: entries of the layer that the state dict lacks, and entries that the layer does not have. */
 export interface LoadResult {
+  /** Entries of the layer that the state dict lacks. */
   missing: string[];
+  /** Entries that the layer does not have. */
   unexpected: string[];
 }
 

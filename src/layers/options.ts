@@ -34,7 +34,9 @@ export interface ForwardOptions {
 
 /** A scale and a shift for each example, or places for their gradients. */
 export interface Modulation {
+  /** What n is multiplied by, less 1. */
   scale: Minibatch;
+  /** What is added then. */
   shift: Minibatch;
 }
 
