@@ -83,7 +83,7 @@ test("the explorable and the reference work where they lie", async () => {
   const explorable = await open("explorable/index.html", 1600, "light");
   await explorable.page.waitForSelector("#unit-chart svg");
   assert.deepEqual(explorable.complaints, []);
-  const reference = await open("reference/index.html", 1600, "light");
+  const reference = await open("reference/modules/index.html", 1600, "light");
   assert.ok((await reference.page.title()).includes("wasm-norm"));
   await reference.page.getByRole("link", { name: "BatchNorm", exact: true }).first().click();
   assert.ok(reference.page.url().includes("BatchNorm"));
