@@ -112,6 +112,6 @@ if (process.env.CHECKED) {
       held.kernels.forward(context.pass.address);
     };
     expect(() => meanSquare(5)).not.toThrow();
-    expect(() => meanSquare(6)).toThrow(`4 bytes at ${x + 20}`);
+    expect(() => meanSquare(6)).toThrow(`16 bytes at ${x + 8}`);
   });
 }
