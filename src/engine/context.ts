@@ -112,7 +112,9 @@ export class Context {
   reserve(g: Geometry, needs: Needs, eps: number, activation: number, ready: () => void): Places {
     const s = 8 * room(statisticsOf(g), g.perElement ? 1 : g.outer);
     const p = 4 * room(parametersOf(g));
-    const bytes = PASS_BYTES + (needs.running ? 6 : 3) * s + 2 * p;
+    // Columns and runs are read and written by whole strips: what lies behind the last vector must be no one else's.
+    const strip = g.perElement ? 0 : 128;
+    const bytes = PASS_BYTES + (needs.running ? 6 : 3) * s + 2 * p + strip;
     const arena = this.#arena;
     let block: number;
     if (arena) {
