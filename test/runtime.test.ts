@@ -120,19 +120,29 @@ test("an owner without room is a RangeError, and nothing is in use", () => {
 describe("the workspace", () => {
   test("belongs to the runtime: in use by no one, where it was as long as it suffices", () => {
     const held = ownRuntime();
-    expect(held.workspaceAt).toBe(0);
     const first = held.workspace(1000);
     expect(first % 64).toBe(0);
-    expect(held.workspaceAt).toBe(first);
+    const round = held.workspaceRound;
     for (const bytes of [0, 1, 1000, 1024]) expect(held.workspace(bytes)).toBe(first);
+    held.workspace(1000, 1);
+    expect(held.workspaceRound).toBe(round);
     expect(held.bytesInUse).toBe(0);
     const block = held.alloc(64);
     expect(held.bytesInUse).toBe(64);
     held.workspace(100_000);
     expect(held.bytesInUse).toBe(64);
-    expect(held.workspace(131_072)).toBe(held.workspaceAt);
+    expect(held.workspaceRound).toBe(round + 1);
     held.free(block);
     expect(held.bytesInUse).toBe(0);
+  });
+
+  test("counts a smaller one in the place of a larger as another", () => {
+    const held = ownRuntime();
+    const large = held.workspace(100_000);
+    const round = held.workspaceRound;
+    held.releaseWorkspaces();
+    expect(held.workspace(1000)).toBe(large);
+    expect(held.workspaceRound).not.toBe(round);
   });
 
   test("is not what others hold", () => {

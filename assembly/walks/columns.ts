@@ -137,13 +137,18 @@ export function columnsPass(p: Pass, backward: bool): void {
   }
 }
 
+/** Whether a split pass's steps ask for a phase: the others' tiles do nothing. */
+function isAsked(p: Pass, phase: u32): bool {
+  return (p.steps & (phase == PHASE.FORWARD || phase == PHASE.BACKWARD ? REDUCE : APPLY)) != 0;
+}
+
 /** Before a phase's tiles: what all of them share. */
 export function columnsBegin(p: Pass, phase: u32): void {
   const f = frameOf(p);
   const backward = isBackward(phase);
   const reduce = (p.steps & REDUCE) != 0;
   if (phase == PHASE.BACKWARD && reduce) clearGradients(p, f);
-  if (f.tiles == 1) return;
+  if (f.tiles == 1 || !isAsked(p, phase)) return;
   for (let e: usize = 0; e < p.outer; e++) {
     const at = blockOf(p, f, e);
     if (phase == PHASE.FORWARD || phase == PHASE.BACKWARD) start(p, f, backward, e, at);
@@ -169,6 +174,7 @@ export function columnsTile(p: Pass, phase: u32, index: u32, worker: u32): void 
     wholeTile(p, f, backward, index, workspace, one ? p.dgamma : slot, one ? p.dbeta : slot + (f.plane << 1));
     return;
   }
+  if (!isAsked(p, phase)) return;
   const e = usize(index) / f.tiles;
   const i = usize(index) % f.tiles;
   const at = blockOf(p, f, e);

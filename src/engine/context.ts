@@ -90,9 +90,8 @@ export class Context {
   pass!: Pass;
   readonly held: Runtime;
   readonly #arena: Arena<"block" | "x" | "bits" | "extra"> | undefined;
-  /** The steps that the pass was planned for, -1 for none, and where the workspace lay then. */
+  /** The workspace's round when the pass was planned; -1 if it is not. */
   #planned = -1;
-  #workspace = 0;
   #released = false;
 
   /** @param passing whether nothing is kept after a call: then its memory is the runtime's */
@@ -172,7 +171,7 @@ export class Context {
     pass.set(FIELD.rstd, rstd + by);
   }
 
-  /** Sets the steps, and has the pass planned for them. @throws RangeError if memory cannot hold what it needs */
+  /** Sets the steps, and has the pass planned: its tiles and room depend on the shape and the segments alone. @throws RangeError if memory cannot hold what it needs */
   plan(steps: number, segments: number, segmentCount: number): void {
     const { pass, places } = this;
     const all = places!.geometry.rms ? steps | STEP.RMS : steps;
@@ -181,10 +180,9 @@ export class Context {
     pass.set(FIELD.segmentCount, segmentCount);
     // Other layers' calls may have moved the workspace.
     const { held } = this;
-    if (all === this.#planned && !segmentCount && held.workspaceAt === this.#workspace) return;
-    this.#planned = segmentCount ? -1 : all;
+    if (!segmentCount && held.workspaceRound === this.#planned) return;
     prepare(held, pass, places!.geometry);
-    this.#workspace = held.workspaceAt;
+    this.#planned = segmentCount ? -1 : held.workspaceRound;
   }
 
   /** The next call plans anew. */

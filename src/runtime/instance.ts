@@ -63,6 +63,7 @@ export class Runtime {
   /** What belongs to no one, and what of the allocator's count is due to it. */
   readonly #workspaces: { address: number; bytes: number }[] = [];
   #workspaceBytes = 0;
+  #round = 0;
   #tensorBytes = 0;
 
   constructor({ kernels, memory, allocator, maxMemory = MOST_BYTES }: Parts) {
@@ -139,6 +140,7 @@ export class Runtime {
     }
     try {
       this.#workspaces[slot] = this.#room(bytes, more);
+      if (slot === 0) this.#round++;
     } finally {
       this.#workspaceBytes += this.#allocator.bytesInUse - before;
     }
@@ -151,9 +153,9 @@ export class Runtime {
     this.#workspaceBytes = 0;
   }
 
-  /** Where the first workspace lies; 0 before its first use. */
-  get workspaceAt(): number {
-    return this.#workspaces[0]?.address ?? 0;
+  /** How often the first workspace was taken anew: as long as that stays, it lies where it was, and as large. */
+  get workspaceRound(): number {
+    return this.#round;
   }
 
   /** Runs `free` when `owner` is collected without having been disposed. */

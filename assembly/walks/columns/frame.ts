@@ -14,7 +14,6 @@
 import { FAR } from "../../far";
 import { STRIP, SUMS } from "../../kernel/columns/layout";
 import { ACTIVATION, Pass } from "../../pass";
-import { APPLY, REDUCE } from "../../steps";
 
 /** Narrower rows are laid side by side. */
 // @ts-ignore: decorator
@@ -229,16 +228,14 @@ function cut(p: Pass, f: Frame): void {
   }
 }
 
-/** Writes into a pass how it falls into tiles, and how much room it needs. */
+/** Writes into a pass how it falls into tiles, by its shape alone, and how much room it needs. */
 export function planColumns(p: Pass): void {
   const f = frameOf(p);
   cut(p, f);
   const split = f.tiles > 1;
   const tiles = split ? usize(p.outer) * f.tiles : (usize(p.outer) + f.examples - 1) / f.examples;
-  const reduce = (p.steps & REDUCE) != 0;
-  const apply = (p.steps & APPLY) != 0;
-  p.forwardTiles = split && !reduce ? 0 : u32(tiles);
-  p.forwardApplyTiles = split && apply ? u32(tiles) : 0;
+  p.forwardTiles = u32(tiles);
+  p.forwardApplyTiles = split ? u32(tiles) : 0;
   p.backwardTiles = p.forwardTiles;
   p.backwardApplyTiles = p.forwardApplyTiles;
   p.tileRows = u32(f.tileRows * f.copies);
