@@ -8,7 +8,13 @@ export {
   type RecalibrateProgress,
   recalibrate,
 } from "./scaler/recalibrate.js";
-export { RevIN, type RevINOptions } from "./scaler/revin.js";
+export {
+  RevIN,
+  type RevINOptions,
+  type RevINParameter,
+  type Window,
+  type WindowOptions,
+} from "./scaler/revin.js";
 export { StandardScaler } from "./scaler/standard-scaler.js";
 export type { ScalerState, StandardScalerOptions } from "./scaler/state.js";
 export type { Chunks, StreamOptions, StreamProgress } from "./scaler/streams.js";

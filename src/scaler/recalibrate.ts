@@ -3,15 +3,23 @@ import { readRun, walk } from "./streams.js";
 
 /** A layer with running statistics, as far as `recalibrate` goes: BatchNorm, and InstanceNorm that tracks. */
 export interface Recalibratable {
+  /** Whether forwards move the running statistics. */
   readonly training: boolean;
+  /** Sets `training`. */
   train(mode?: boolean): unknown;
+  /** The share of the newest minibatch; null for the plain average of all. */
   momentum: number | null;
+  /** A value for each channel. */
   runningMean: ArrayLike<number>;
+  /** A value for each channel. */
   runningVar: ArrayLike<number>;
+  /** Minibatches behind them. */
   batchesTracked: number;
+  /** Channels' updates that were left out, since a minibatch's statistics were not finite. */
   skippedUpdates?: number | undefined;
   /** False where there are none. */
   readonly trackRunningStats?: boolean;
+  /** Mean 0, variance 1, no minibatch tracked. */
   resetRunningStats(): void;
 }
 

@@ -25,7 +25,9 @@ export interface RevINOptions {
 
 /** What is learned, and its gradient: an optimizer takes it as it is. */
 export interface RevINParameter {
+  /** A value for each series. */
   readonly data: Float32Array;
+  /** Its gradient; backward adds to it. */
   readonly grad: Float32Array;
 }
 
@@ -53,8 +55,11 @@ interface Saved {
  * Statistics and sums are float64.
  */
 export class RevIN {
+  /** Series of a window. */
   readonly features: number;
+  /** Added to the variance. */
   readonly eps: number;
+  /** Whether the statistics are constants to backward, as in the paper's code. */
   readonly detach: boolean;
   /** Scale, a value for each feature; null without `affine`. */
   readonly gamma: RevINParameter | null;
@@ -88,6 +93,7 @@ export class RevIN {
     return this.gamma && this.beta ? [this.gamma, this.beta] : [];
   }
 
+  /** Sets the gradients of gamma and beta to 0. */
   zeroGrad(): void {
     for (const { grad } of this.parameters()) grad.fill(0);
   }

@@ -18,24 +18,33 @@ export interface StandardScalerOptions {
 
 /** How a scaler was made. */
 export interface Settings {
+  /** Columns. */
   readonly features: number;
+  /** Whether the mean is taken off. */
   readonly withMean: boolean;
+  /** Whether values are divided by the standard deviation. */
   readonly withStd: boolean;
+  /** The variance is divided by `count - ddof`. */
   readonly ddof: number;
+  /** Rows after which a row counts half; null where all count alike. */
   readonly halfLife: number | null;
 }
 
 /** What `StandardScaler.toJSON` gives: a value for each column in each array. */
 export interface ScalerState extends Settings {
+  /** Of this form. */
   readonly version: 1;
   /** Rows seen. */
   readonly rows: number;
+  /** Values that entered, by weight, for each column. */
   readonly count: readonly number[];
   /** The mean is `mean + lost`. */
   readonly mean: readonly number[];
+  /** What float64 lost of the mean. */
   readonly lost: readonly number[];
   /** `sum(((x - mean) / 2^unit)^2)`. */
   readonly m2: readonly number[];
+  /** The exponent that keeps `m2` in range. */
   readonly unit: readonly number[];
   /** With a half-life: the number of rows that `count` and `m2` are of. */
   readonly last: readonly number[];

@@ -7,7 +7,9 @@ export type Chunks = ReadableStream<Matrix> | AsyncIterable<Matrix> | Iterable<M
 
 /** How far a stream has come. */
 export interface StreamProgress {
+  /** Chunks read. */
   chunks: number;
+  /** Rows in them. */
   rows: number;
 }
 

@@ -4,6 +4,7 @@ import { describe, rangeError, read, typeError } from "../errors.js";
 
 /** A Float16Array, where the platform and the compiler's library have one. */
 export interface HalfArray extends ArrayLike<number> {
+  /** Its name, by which it is known. */
   readonly [Symbol.toStringTag]: "Float16Array";
 }
 
@@ -24,8 +25,11 @@ export type Numbers =
 
 /** A Tensor of this package, as far as the scaler goes: it reads and writes `data` where it lies. */
 export interface TensorLike {
+  /** `[rows, columns]`. */
   readonly shape: readonly number[];
+  /** Default float32. */
   readonly dtype?: string;
+  /** Its values, row by row. */
   readonly data: Numbers;
 }
 
