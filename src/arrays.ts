@@ -1,9 +1,9 @@
 import { brandOf, COPY } from "./brand.js";
 import { conversionOf } from "./conversions.js";
-import { describe, foreign, proxied, rangeError, typeError } from "./errors.js";
-import { bufferGetter, kindOf, lengthGetter, offsetGetter } from "./typed.js";
+import { describe, detached, foreign, proxied, rangeError, typeError } from "./errors.js";
+import { bufferGetter, isDetached, kindOf, lengthGetter, offsetGetter } from "./typed.js";
 
-const { set: setAll, fill: fillAll, at: firstOf } = Float32Array.prototype;
+const { set: setAll, fill: fillAll } = Float32Array.prototype;
 /** Of ES2024, which not every engine has: buffers that change their length. */
 const changes = (kind: { prototype: object } | undefined, key: string) =>
   kind &&
@@ -159,14 +159,8 @@ export function checkAttached(
   array: Float32Array,
   length = lengthOf(array),
 ): void {
-  if (length > 0) return;
-  try {
-    firstOf.call(array, 0);
-  } catch {
-    throw new RangeError(
-      `${who}: expected ${name} with its memory, got one that is detached: transferred, resized, or a view of memory that has grown since (ask for \`data\` again)`,
-    );
-  }
+  if (length > 0 || !isDetached(array)) return;
+  throw detached(who, name);
 }
 
 /** Returns `value` if it is a Float32Array. @throws TypeError */

@@ -225,3 +225,9 @@ export function readShape(who: string, value: unknown): number[] {
   }
   return shape.map((extent) => extent + 0); // -0 becomes 0
 }
+
+/** For an array whose memory is gone. */
+export const detached = (who: string, name: string): RangeError =>
+  new RangeError(
+    `${who}: expected ${name} with its memory, got one that is detached: transferred, resized, or a view of memory that has grown since (ask for \`data\` again)`,
+  );

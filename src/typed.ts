@@ -20,3 +20,23 @@ export const bytesOf = (array: ArrayBufferView): Uint8Array =>
     offsetGetter.call(array) as number,
     size.call(array) as number,
   );
+
+const { at: firstOf } = Float32Array.prototype;
+
+/** Whether an array's memory is gone: transferred, resized away from it, or grown under a view of it. */
+export function isDetached(array: ArrayBufferView): boolean {
+  if ((lengthGetter.call(array) as number) > 0) return false;
+  try {
+    firstOf.call(array, 0);
+    return false;
+  } catch {
+    return true;
+  }
+}
+
+/** The same values under the platform's own class, of the length that they have now. @param kind what `kindOf` says */
+export function plain<T extends ArrayBufferView>(array: T, kind: string): T {
+  const { [kind as "Float32Array"]: Kind } = globalThis;
+  const [buffer, offset, length] = [bufferGetter, offsetGetter, lengthGetter].map((get) => get.call(array));
+  return new Kind(buffer as ArrayBuffer, offset as number, length as number) as unknown as T;
+}

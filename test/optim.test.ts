@@ -437,6 +437,32 @@ describe("lists", () => {
     expect(error.message).toMatch(new RegExp(`^${who}: expected parameters of at most 65536, got 9007`));
   });
 
+  /** Says that it is longer or shorter than it is, and gives what it has not. */
+  const lying = (values: number[], length: number) => {
+    class Lying extends Float32Array {
+      override get length() {
+        return length;
+      }
+      override [Symbol.iterator]() {
+        return Array<number>(9).fill(7).values();
+      }
+    }
+    return new Lying(values);
+  };
+
+  it.each([2, Infinity])("an array that says its length is %d is gone through to its end, once", (length) => {
+    const data = lying([1, 2, 3], length);
+    const grad = lying([1, 1, 2], length);
+    const values = (array: Float32Array) => [...new Float32Array(array.buffer)];
+    new SGD([{ data, grad }], { lr: 1, momentum: 0.5 }).step();
+    expect(values(data)).toEqual([0, 1, 1]);
+    new AdamW([{ data, grad }], { lr: 0.5, weightDecay: 0, eps: 0 }).step();
+    expect(values(data)).toEqual([-0.5, 0.5, 0.5]);
+    expect(clipGradNorm([{ data, grad }], Infinity)).toBeCloseTo(Math.sqrt(6), 12);
+    clipGradNorm([{ data, grad }], 0);
+    expect(values(grad)).toEqual([0, 0, 0]);
+  });
+
   it("so are the parameters of a group bounded", () => {
     expect(() => new SGD([{ params: endless() as Parameter[] }], { lr: 1 })).toThrow(
       /parameters\[0\]\.params of at most/,

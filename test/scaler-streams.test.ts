@@ -211,7 +211,7 @@ describe("refusals: nothing has changed", () => {
     ["a short mask", (s) => s.partialFit(x, { mask: [true] }), "expected mask to have 5 values"],
     [
       "a mask of words",
-      (s) => s.partialFit(x, { mask: ["a"] as unknown as boolean[] }),
+      (s) => s.partialFit(x, { mask: ["a", "b", "c", "d", "e"] as unknown as boolean[] }),
       "expected mask to be",
     ],
     [

@@ -2,7 +2,7 @@
 import { readFileSync } from "node:fs";
 import { describe, expect, test } from "vitest";
 import { tensor } from "../src/index.js";
-import { StandardScaler } from "../src/scaler.js";
+import { RevIN, StandardScaler } from "../src/scaler.js";
 import { columnOf, reference, U, uniforms } from "./scaler-reference.js";
 
 interface Golden {
@@ -201,6 +201,47 @@ describe("the numerics contract", () => {
           4 * U,
         );
       });
+    }
+  });
+});
+
+describe("arrays that say what they are not", () => {
+  class Lying extends Float32Array {
+    override get length() {
+      return Infinity;
+    }
+  }
+
+  test("are gone through to their end, as a whole and as columns", () => {
+    const whole = new StandardScaler(2).partialFit(new Lying([1, 2, 3, 6]));
+    expect([...whole.mean]).toEqual([2, 4]);
+    const columns = new StandardScaler(2).partialFit([new Lying([1, 3]), new Lying([2, 6])]);
+    expect([...columns.mean]).toEqual([2, 4]);
+    expect(new RevIN(1).normalize(new Lying([1, 3]), { shape: [2, 1] })).toHaveLength(2);
+  });
+
+  test("masks and weights of another length are refused unread", () => {
+    const many = new Proxy([], { get: (_, key) => (key === "length" ? 2 ** 53 - 1 : true) });
+    const scaler = new StandardScaler(1);
+    for (const options of [{ mask: many }, { weights: many as number[] }]) {
+      expect(() => scaler.partialFit(Float32Array.of(1, 2), options)).toThrow(
+        /to have 2 values, one for each row/,
+      );
+    }
+  });
+
+  test("without their memory they are refused", () => {
+    const gone = new Float32Array(4);
+    structuredClone(gone.buffer, { transfer: [gone.buffer] });
+    const scaler = new StandardScaler(2).partialFit(Float32Array.of(1, 2, 3, 6));
+    for (const call of [
+      () => scaler.partialFit(gone),
+      () => scaler.partialFit([gone, gone]),
+      () => scaler.transform(gone),
+      () => scaler.transformInto(new Float32Array(0), gone),
+      () => new RevIN(2).normalize(gone, { shape: [0, 1, 2] }),
+    ]) {
+      expect(call).toThrow(/with its memory, got one that is detached/);
     }
   });
 });

@@ -38,12 +38,12 @@ function judge(who: string, options: Record<string, unknown>): Motion {
   const eps = checkFinite(who, "eps", options.eps, 0);
   return {
     memory: ["exp_avg", "exp_avg_sq"],
-    update({ data, grad }, memory, lr, weightDecay, t) {
+    update({ data, grad, length }, memory, lr, weightDecay, t) {
       const [m, v] = memory as [Float32Array, Float32Array];
       const decay = 1 - lr * weightDecay;
       const rate = lr / (1 - power(beta1, t));
       const correction = Math.sqrt(1 - power(beta2, t));
-      for (let i = 0, { length } = data; i < length; i++) {
+      for (let i = 0; i < length; i++) {
         const g = grad[i]!;
         m[i] = m[i]! + (1 - beta1) * (g - m[i]!);
         v[i] = beta2 * v[i]! + (1 - beta2) * g * g;

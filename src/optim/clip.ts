@@ -23,14 +23,12 @@ export function clipGradNorm(parameters: readonly Parameter[], maxNorm: number):
     name: `parameters[${i}]`,
     parameter: parameter as Parameter,
   }));
-  const grads = readParameters(who, listed)
-    .filter(({ frozen }) => !frozen)
-    .map(({ grad }) => grad);
+  const moving = readParameters(who, listed).filter(({ frozen }) => !frozen);
   let squares = 0;
-  for (const grad of grads) for (const g of grad) squares += g * g;
+  for (const { grad, length } of moving) for (let i = 0; i < length; i++) squares += grad[i]! ** 2;
   const norm = Math.sqrt(squares);
   const factor = maxNorm / (norm + EPS);
   if (!(factor >= 1))
-    for (const grad of grads) for (let i = 0, n = grad.length; i < n; i++) grad[i]! *= factor;
+    for (const { grad, length } of moving) for (let i = 0; i < length; i++) grad[i]! *= factor;
   return norm;
 }

@@ -15,6 +15,8 @@ export interface Listed {
 export interface Arrays {
   data: Float32Array;
   grad: Float32Array;
+  /** Of both, whatever a subclass says of itself. */
+  length: number;
   frozen: boolean;
 }
 
@@ -87,6 +89,7 @@ function readArrays(who: string, all: readonly Listed[], lengths?: readonly numb
     return {
       data: fixed(data, length),
       grad: fixed(grad, length),
+      length,
       frozen: checkBoolean(who, `${name}.frozen`, frozen),
     };
   });

@@ -21,8 +21,8 @@ function judge(who: string, options: Record<string, unknown>): Motion {
   if (nesterov && !momentum) throw rangeError(who, "momentum above 0 where nesterov is true", momentum);
   return {
     memory: momentum ? ["momentum_buffer"] : [],
-    update({ data, grad }, [buffer], lr, weightDecay) {
-      for (let i = 0, { length } = data; i < length; i++) {
+    update({ data, grad, length }, [buffer], lr, weightDecay) {
+      for (let i = 0; i < length; i++) {
         let g = grad[i]!;
         if (weightDecay) g += weightDecay * data[i]!;
         if (buffer) {

@@ -2,11 +2,13 @@ import {
   checkBoolean,
   checkFinite,
   checkInteger,
+  detached,
   rangeError,
   readOptions,
   readShape,
   typeError,
 } from "../errors.js";
+import { isDetached, kindOf, plain } from "../typed.js";
 import { seriesBackward, seriesStatistics, type Windows } from "./series.js";
 import type { TensorLike } from "./values.js";
 
@@ -268,9 +270,11 @@ export class RevIN {
 }
 
 function arrayOf(who: string, name: string, value: unknown): { data: Float32Array; own: unknown } {
-  if (value instanceof Float32Array) return { data: value, own: undefined };
-  const { data, shape } = (typeof value === "object" && value !== null ? value : {}) as Partial<TensorLike>;
-  if (!(data instanceof Float32Array))
+  const { data, shape } = (
+    kindOf(value) !== undefined ? { data: value } : typeof value === "object" && value !== null ? value : {}
+  ) as Partial<TensorLike>;
+  if (kindOf(data) !== "Float32Array")
     throw typeError(who, `${name} to be a Float32Array or a float32 Tensor`, value);
-  return { data, own: shape && [...shape] };
+  if (isDetached(data as Float32Array)) throw detached(who, name);
+  return { data: plain(data as Float32Array, "Float32Array"), own: shape && [...shape] };
 }

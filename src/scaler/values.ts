@@ -1,6 +1,7 @@
 // What the scaler takes: a matrix, rows by columns, as one array or Tensor, or a list of columns; and how its values get
 // into a tile and out of one.
-import { describe, rangeError, read, typeError } from "../errors.js";
+import { describe, detached, rangeError, read, typeError } from "../errors.js";
+import { isDetached, kindOf, plain } from "../typed.js";
 
 /** A Float16Array, where the platform and the compiler's library have one. */
 export interface HalfArray extends ArrayLike<number> {
@@ -53,13 +54,9 @@ const WIDE = /^(Float64|Int32|Uint32|BigInt64|BigUint64)/;
 export const isWide = ({ kind }: Part): boolean => WIDE.test(kind);
 const OUT = /^(Float32|Float64|Float16|bfloat16)/;
 
-const prototype = Object.getPrototypeOf(Uint8Array.prototype) as object;
-const tagOf = Object.getOwnPropertyDescriptor(prototype, Symbol.toStringTag)!.get! as (
-  this: unknown,
-) => string | undefined;
-
 /** One array of the caller's: the whole matrix, or one column of it. */
 export interface Part {
+  /** The values, under the platform's own class. */
   array: Values;
   /** The array's kind, "Float32Array", or "bfloat16" for a Tensor of such. */
   kind: string;
@@ -82,10 +79,11 @@ const KINDS =
   "to be a Float32Array, a Float64Array, an array of integers, a Float16Array, a Tensor or a list of columns of these";
 
 function readPart(who: string, name: string, value: unknown, dtype?: unknown): Part {
-  const kind = tagOf.call(value);
+  const kind = kindOf(value);
   if (kind === undefined || !(NARROW.test(kind) || WIDE.test(kind)))
     throw typeError(who, `${name} ${KINDS}`, value);
-  return { array: value as Values, kind: dtype === "bfloat16" ? dtype : kind };
+  if (isDetached(value as Values)) throw detached(who, name);
+  return { array: plain(value as Values, kind), kind: dtype === "bfloat16" ? dtype : kind };
 }
 
 function readTensor(who: string, name: string, value: unknown, features: number): Part {
@@ -105,7 +103,7 @@ const pick = ({ data, shape, dtype }: TensorLike) => ({ data, shape: shape && [.
 export function readMatrix(who: string, name: string, value: unknown, features: number): Given {
   const isObject = typeof value === "object" && value !== null;
   if (isObject && Array.isArray(value)) return readColumns(who, name, value, features);
-  const isTensor = isObject && tagOf.call(value) === undefined;
+  const isTensor = isObject && kindOf(value) === undefined;
   const part = isTensor ? readTensor(who, name, value, features) : readPart(who, name, value);
   const { length } = part.array;
   if (length % features !== 0) {

@@ -64,32 +64,40 @@ export function readWeights(
   return new Weights(rows, given, kept, halfLife, before);
 }
 
+/** A value for each row. The length is judged first: one that lies is not gone through. @throws TypeError, RangeError */
+function readRows(
+  who: string,
+  name: string,
+  kinds: string,
+  value: unknown,
+  fits: boolean,
+  rows: number,
+): unknown[] {
+  const list = value as ArrayLike<unknown>;
+  const length = read(who, name, () => (fits ? list.length : -1));
+  if (length === -1) throw typeError(who, `${name} to be ${kinds}`, value);
+  if (length !== rows) throw rangeError(who, `${name} to have ${rows} values, one for each row`, value);
+  return read(who, name, () => Array.from({ length: rows }, (_, i) => list[i]));
+}
+
 function readMask(who: string, value: unknown, rows: number): Uint8Array {
-  const wanted = "mask to be a Uint8Array or an array of booleans";
-  const mask = read(who, "mask", () =>
-    value instanceof Uint8Array || Array.isArray(value) ? Array.from(value as unknown[]) : null,
-  );
-  if (!mask?.every((flag) => typeof flag === "boolean" || typeof flag === "number"))
-    throw typeError(who, wanted, value);
-  if (mask.length !== rows) throw rangeError(who, `mask to have ${rows} values, one for each row`, value);
+  const kinds = "a Uint8Array or an array of booleans";
+  const mask = readRows(who, "mask", kinds, value, value instanceof Uint8Array || Array.isArray(value), rows);
+  if (!mask.every((flag) => typeof flag === "boolean" || typeof flag === "number"))
+    throw typeError(who, `mask to be ${kinds}`, value);
   return Uint8Array.from(mask, (flag) => (flag ? 1 : 0));
 }
 
 function readNumbers(who: string, value: unknown, rows: number): Float64Array {
-  const numbers = read(who, "weights", () =>
-    value instanceof Float64Array || value instanceof Float32Array || Array.isArray(value)
-      ? Array.from(value as ArrayLike<unknown>)
-      : null,
-  );
-  if (!numbers?.every((weight) => typeof weight === "number"))
-    throw typeError(who, "weights to be an array of numbers", value);
-  if (numbers.length !== rows)
-    throw rangeError(who, `weights to have ${rows} values, one for each row`, value);
+  const kinds = "an array of numbers";
+  const fits = value instanceof Float64Array || value instanceof Float32Array || Array.isArray(value);
+  const numbers = readRows(who, "weights", kinds, value, fits, rows);
   for (const weight of numbers) {
+    if (typeof weight !== "number") throw typeError(who, `weights to be ${kinds}`, value);
     if (!(weight >= 0 && weight < Infinity))
       throw rangeError(who, "weights to be finite and not negative", weight);
   }
-  return Float64Array.from(numbers);
+  return Float64Array.from(numbers as number[]);
 }
 
 /** Values that are brought to float64 at a time. */
