@@ -15,7 +15,7 @@ import { runsBegin, runsFinish, runsPass, runsTile } from "./walks/runs";
 import { planRuns } from "./walks/runs/frame";
 
 /** Raised whenever the meaning of an export changes, so that a facade refuses a binary that is not its own. */
-export const ABI: i32 = 3;
+export const ABI: i32 = 4;
 
 /** Which of the two binaries this is: 1 with relaxed SIMD. */
 export const RELAXED: i32 = ASC_FEATURE_RELAXED_SIMD ? 1 : 0;
@@ -50,7 +50,7 @@ export function backward(address: usize): void {
   else columnsPass(pass, true);
 }
 
-/** Before the kernels, rows [from, to): `stream += x`. */
+/** Before the kernels, rows [from, to): `stream += added`. */
 export function before(address: usize, from: usize, to: usize): void {
   addStream(changetype<Pass>(address), from, to);
 }
@@ -60,9 +60,12 @@ export function after(address: usize, from: usize, to: usize): void {
   finishStages(changetype<Pass>(address), from, to);
 }
 
-/** Before the backward kernels, rows [from, to), in order: what stages make of dy. */
-export function beforeBackward(address: usize, from: usize, to: usize): void {
-  startRows(changetype<Pass>(address), from, to);
+/**
+ * Before the backward kernels, rows [from, to), in `worker`'s part of the workspace: what stages make of dy. Where modulation's sums
+ * are wanted, all rows come in order and from one thread.
+ */
+export function beforeBackward(address: usize, from: usize, to: usize, worker: u32): void {
+  startRows(changetype<Pass>(address), from, to, worker);
 }
 
 /** After the backward kernels, rows [from, to): the stream's gradient. */

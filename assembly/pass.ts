@@ -21,7 +21,7 @@
  *   240 │ shiftOf …                                                │
  *   256 ├──────────────┴──────────────┴──────────────┴──────────────┤
  *       │ next         │ done         │ late         │ lateResidual │  what threads claim; what stages do around the kernels
- *   272 │ z            │ sums         │ copy         │ reserved     │
+ *   272 │ z            │ sums         │ copy         │ added        │
  *   288 │ frame: how a walk cuts the pass, for itself              │
  *   344 │ …                                                        │
  *   384 └──────────────┴────────────────────────────────────────────┘
@@ -150,7 +150,8 @@ export class Pass {
   sums: usize;
   /** Where the new stream goes too; 0: nowhere. */
   copy: usize;
-  reserved3: u32;
+  /** What is added to the stream. */
+  added: usize;
 
   /** 56 bytes that the walk's own `plan` writes. */
   frame: u64;

@@ -9,7 +9,7 @@ export const ACTIVATION = { NONE: 0, RELU: 1 } as const;
 export const STEPS = { REDUCE: 1, APPLY: 2, FROZEN: 4, OWN: 8, EXACTLY: 16, RMS: 32 } as const;
 
 /** What the kernels alone use. */
-const INTERNAL = { reserved: 236, reserved2: 248, next: 256, done: 260, reserved3: 284, frame: 288 } as const;
+const INTERNAL = { reserved: 236, reserved2: 248, next: 256, done: 260, frame: 288 } as const;
 
 type Offsets<F> = { readonly [name in keyof F]: number };
 const scaled = <F extends object>(fields: F, by: number) =>

@@ -1,7 +1,7 @@
 /**
  * What comes before and after the kernels, over rows [from, to) of a pass: a row is a run (RUNS) or a row of the minibatch.
  *
- *     forward    addStream       stream += x, and a copy for backward
+ *     forward    addStream       stream += added, and a copy for backward
  *                (the kernels)   n, with residual and ReLU where nothing comes between
  *                finishRows      y = act(n * (1 + scale) + shift + residual) * silu(gate)
  *     backward   (the kernels)   n again, from x and the statistics, to z
@@ -28,7 +28,7 @@ import { add, applyActivation, applyDerivative } from "./stretch";
 export function addStream(p: Pass, from: usize, to: usize): void {
   const width = widthOf(p);
   const at = (from * width) << 2;
-  add(p.stream + at, p.x + at, p.copy ? p.copy + at : 0, (to - from) * width);
+  add(p.stream + at, p.added + at, p.copy ? p.copy + at : 0, (to - from) * width);
 }
 
 export function addGradient(p: Pass, from: usize, to: usize): void {
@@ -107,11 +107,11 @@ function startAt(p: Pass, i: usize, j: usize, row: usize, width: usize, a: usize
 }
 
 /** Rows in order: modulation's sums go over rows that share a condition, which may be in several calls. */
-export function startRows(p: Pass, from: usize, to: usize): void {
+export function startRows(p: Pass, from: usize, to: usize, worker: usize): void {
   const row = widthOf(p);
   const runs = p.walk == WALK.RUNS;
   const half = ((row + 3) & ~3) << 3;
-  const a = p.workspace;
+  const a = p.workspace + worker * p.workspaceStride;
   for (let i = from; i < to; i++) {
     if (p.scale && p.sums && i % p.perCondition == 0) memory.fill(p.sums, 0, runs ? 16 : 2 * half);
     for (let j: usize = 0; j < row; j += CHUNK) startAt(p, i, j, row, min(CHUNK, row - j), a, a + 4 * CHUNK, a + 8 * CHUNK);

@@ -5,6 +5,7 @@
 import type { Context } from "./context.js";
 import { bitBytes, type Geometry, parametersOf, valuesOf } from "./geometry.js";
 import { DOUBLE, FIELD, STEP } from "./pass.js";
+import { runBackward, runForward } from "./run.js";
 import type { Segments } from "./segments.js";
 import { prepare } from "./workspace.js";
 
@@ -112,7 +113,8 @@ export function runParts(
     }
     pass.set(FIELD.steps, now | rms);
     prepare(held, pass, { ...g, outer: part.outer });
-    held.kernels[backward ? "backward" : "forward"](pass.address);
+    if (backward) runBackward(held, pass);
+    else runForward(held, pass);
     if (!backward) continue;
     for (let i = 0; i < n; i++) {
       dgamma[i]! += held.f64[pass.get(FIELD.dgamma) / 8 + i]!;

@@ -64,6 +64,7 @@ export const FIELD = {
   z: 68,
   sums: 69,
   copy: 70,
+  added: 71,
 } as const;
 
 /** Where each float64 lies, in units of eight bytes. */

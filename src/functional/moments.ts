@@ -13,6 +13,7 @@ import { cut, readAxes } from "../engine/axes.js";
 import { type Context, passingContext } from "../engine/context.js";
 import { countOf, type Geometry, statisticsOf } from "../engine/geometry.js";
 import { DOUBLE, FIELD, STEP } from "../engine/pass.js";
+import { runForward } from "../engine/run.js";
 import { checkFinite, rangeError, readFields, readOptions, readShape, typeError } from "../errors.js";
 import { type Runtime, runtime } from "../runtime/runtime.js";
 import { Scratch } from "../runtime/scratch.js";
@@ -101,7 +102,7 @@ export function moments(x: Float32Array, shape: readonly number[], options: Axes
     pass.set(FIELD.x, address);
     pass.set(FIELD.y, 0);
     pass.setDouble(DOUBLE.count, count);
-    held.kernels.forward(pass.address);
+    runForward(held, pass);
     return {
       count,
       mean: vectorAt(held, places!.mean, n),

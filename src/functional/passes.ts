@@ -4,6 +4,7 @@ import { cut, readAxes } from "../engine/axes.js";
 import type { Context } from "../engine/context.js";
 import { type Geometry, parametersOf, statisticsOf } from "../engine/geometry.js";
 import { DOUBLE, FIELD, type Field, STEP } from "../engine/pass.js";
+import { runBackward, runForward } from "../engine/run.js";
 import { checkFinite, describe, readFields, readOptions, readShape, typeError } from "../errors.js";
 import type { OwnFloat32Array } from "../own.js";
 import { type Runtime, runtime } from "../runtime/runtime.js";
@@ -122,7 +123,7 @@ export function normalize(
       context.plan(STEP.APPLY, 0, 0);
       pass.set(FIELD.x, address);
       pass.set(FIELD.y, address);
-      held.kernels.forward(pass.address);
+      runForward(held, pass);
     }
     return held.f32.slice(address / 4, address / 4 + size);
   });
@@ -178,7 +179,7 @@ function gradients(
   pass.set(FIELD.x, x);
   pass.set(FIELD.dy, dy);
   pass.set(FIELD.dx, dx);
-  held.kernels.backward(pass.address);
+  runBackward(held, pass);
 }
 
 /**

@@ -1,7 +1,7 @@
 import type { GradientSums } from "../analysis/gap.js";
 import type { Context, Saved } from "../engine/context.js";
 import { addressOf, bring, carry, isFinished, placeOf, setExtras } from "../engine/extras.js";
-import { rowOf, rowsOf, statisticsOf } from "../engine/geometry.js";
+import { rowOf, statisticsOf } from "../engine/geometry.js";
 import { isApart, runParts } from "../engine/masked.js";
 import {
   copyIn,
@@ -16,6 +16,7 @@ import {
   readSized,
 } from "../engine/operand.js";
 import { DOUBLE, FIELD, STEP } from "../engine/pass.js";
+import { runBackward, runForward, runStage } from "../engine/run.js";
 import { clearOthers, placeSegments } from "../engine/segments.js";
 import { Scratch } from "../runtime/scratch.js";
 import { live } from "../tensor.js";
@@ -131,7 +132,7 @@ export function backward(
     if (stream && saved.size > 0) {
       context.pass.set(FIELD.dstream, stream.address);
       context.pass.set(FIELD.dx, dx);
-      held.kernels.afterBackward(context.pass.address, 0, rowsOf(geometry));
+      runStage(held, context.pass, "afterBackward", geometry);
     }
     // What can fail comes before what is added.
     carry(held, scratch, to, dx, geometry);
@@ -203,7 +204,6 @@ function differentiate(
   at: Addresses,
 ): void {
   const { pass, held, places } = context;
-  const { kernels } = held;
   const extras = saved.extras!;
   const base = places!.extra;
   const g = places!.geometry;
@@ -218,7 +218,7 @@ function differentiate(
   pass.setDouble(DOUBLE.count, saved.count);
   if (apart && !g.perElement && !saved.frozen)
     runParts(context, saved.segments!, at.pairs, false, STEP.APPLY);
-  else kernels.forward(pass.address);
+  else runForward(held, pass);
   if (masked) {
     // What does not count gives nothing to any sum, whatever its values are.
     held.f32.copyWithin(masked / 4, at.dy / 4, at.dy / 4 + saved.size);
@@ -240,7 +240,7 @@ function differentiate(
   pass.set(FIELD.dgate, further?.gate?.address ?? 0);
   pass.set(FIELD.dscale, further?.scale?.address ?? 0);
   pass.set(FIELD.dshift, further?.shift?.address ?? 0);
-  kernels.beforeBackward(pass.address, 0, rowsOf(g));
+  runStage(held, pass, "beforeBackward", g);
 }
 
 function run(
@@ -266,7 +266,7 @@ function run(
   pass.set(FIELD.bits, saved.residual && !late ? context.places!.bits : 0);
   pass.setDouble(DOUBLE.count, saved.count);
   if (apart) runParts(context, segments, at.pairs, true, all);
-  else held.kernels.backward(pass.address);
+  else runBackward(held, pass);
 }
 
 /**
@@ -326,7 +326,7 @@ function energy(context: Context, saved: Saved, dy: number, pairs: number, scrat
   pass.set(FIELD.x, dy);
   pass.set(FIELD.dy, dy);
   context.plan(STEP.REDUCE, pairs, (saved.segments?.pairs.length ?? 0) / 2);
-  held.kernels.backward(pass.address);
+  runBackward(held, pass);
 }
 
 /** Adds dgamma and dbeta to the gradients, which may be one array. */

@@ -10,7 +10,7 @@ import {
   placeOf,
   setExtras,
 } from "../engine/extras.js";
-import { countOf, type Geometry, rowsOf, statisticsOf } from "../engine/geometry.js";
+import { countOf, type Geometry, statisticsOf } from "../engine/geometry.js";
 import { flagsOf, isApart, leastOf, runParts, unitOf } from "../engine/masked.js";
 import {
   drop,
@@ -22,7 +22,8 @@ import {
   readOutput,
   readSized,
 } from "../engine/operand.js";
-import { DOUBLE, FIELD, PHASE, STEP } from "../engine/pass.js";
+import { DOUBLE, FIELD, STEP } from "../engine/pass.js";
+import { runAround, runForward } from "../engine/run.js";
 import { placeSegments, type Segments, segmentsOf } from "../engine/segments.js";
 import { rangeError, typeError } from "../errors.js";
 import type { Runtime } from "../runtime/runtime.js";
@@ -259,7 +260,8 @@ function run(core: LayerCore, who: string, context: Context, prepared: Prepared,
   }
   pass.set(FIELD.gamma, gamma ? places.gamma : 0);
   pass.set(FIELD.beta, beta ? places.beta : 0);
-  pass.set(FIELD.x, at.x);
+  // What is normalized is the new stream.
+  pass.set(FIELD.x, at.stream ? (call.save ? places.x : at.stream) : at.x);
   pass.set(FIELD.y, at.y);
   const late = extras?.late ?? 0;
   pass.set(FIELD.activation, late ? 0 : core.activation);
@@ -274,7 +276,7 @@ function run(core: LayerCore, who: string, context: Context, prepared: Prepared,
   }
   const kernels = () => {
     if (apart) runParts(context, segments, at.pairs, false, STEP.REDUCE | STEP.APPLY);
-    else held.kernels.forward(pass.address);
+    else runForward(held, pass);
   };
   if (!extras) {
     kernels();
@@ -288,47 +290,8 @@ function run(core: LayerCore, who: string, context: Context, prepared: Prepared,
   });
   pass.set(FIELD.lateResidual, extras.lateResidual ? at.residual : 0);
   pass.set(FIELD.copy, at.stream && call.save ? places.x : 0);
-  runStages(context, geometry, isFinished(extras), at.x, call.save ? places.x : at.stream, kernels);
-}
-
-/** The kernels between their stages. Where a tile is whole rows, all is done on it while it is in cache. */
-function runStages(
-  context: Context,
-  g: Geometry,
-  after: boolean,
-  x: number,
-  sum: number,
-  run: () => void,
-): void {
-  const { pass, held } = context;
-  const { kernels } = held;
-  const { address } = pass;
-  const stream = pass.get(FIELD.stream) !== 0;
-  const rows = rowsOf(g);
-  if (!g.perElement) {
-    if (stream) {
-      kernels.before(address, 0, rows);
-      pass.set(FIELD.x, sum);
-    }
-    run();
-    if (after) kernels.after(address, 0, rows);
-    return;
-  }
-  kernels.begin(address, PHASE.FORWARD);
-  const tiles = pass.get(FIELD.forwardTiles);
-  const tileRows = pass.get(FIELD.tileRows);
-  for (let i = 0; i < tiles; i++) {
-    const from = i * tileRows;
-    const to = Math.min(from + tileRows, rows);
-    if (stream) {
-      pass.set(FIELD.x, x);
-      kernels.before(address, from, to);
-      pass.set(FIELD.x, sum);
-    }
-    kernels.tile(address, PHASE.FORWARD, i, 0);
-    if (after) kernels.after(address, from, to);
-  }
-  kernels.finish(address, PHASE.FORWARD);
+  pass.set(FIELD.added, at.x);
+  runAround(held, pass, geometry, isFinished(extras), kernels);
 }
 
 /** What is left of a forward: running statistics, and what backward needs. */

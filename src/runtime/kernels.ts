@@ -14,12 +14,12 @@ export interface Kernels {
   forward(pass: number): void;
   /** The backward pass, whole. */
   backward(pass: number): void;
-  /** Before the kernels, rows [from, to): `stream += x`. */
+  /** Before the kernels, rows [from, to): `stream += added`. */
   before(pass: number, from: number, to: number): void;
   /** After the kernels, rows [from, to): what stages make of y. */
   after(pass: number, from: number, to: number): void;
-  /** Before the backward kernels, rows [from, to), in order: what stages make of dy. */
-  beforeBackward(pass: number, from: number, to: number): void;
+  /** Before the backward kernels, rows [from, to), in `worker`'s part of the workspace: what stages make of dy. */
+  beforeBackward(pass: number, from: number, to: number, worker: number): void;
   /** `to[e][c][r] = from[e][r][c]`. */
   transpose(from: number, to: number, examples: number, rows: number, columns: number): void;
   /** After the backward kernels, rows [from, to): the stream's gradient. */
@@ -33,7 +33,7 @@ export interface Kernels {
 }
 
 /** The value of the module's `ABI` that this facade speaks. */
-export const ABI = 3;
+export const ABI = 4;
 
 /** Every export the facade relies on; a test compares it with the module's own list. */
 export const EXPORTS: readonly string[] = [

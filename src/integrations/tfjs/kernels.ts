@@ -10,6 +10,7 @@ import {
   walkOf,
 } from "../../engine/geometry.js";
 import { DOUBLE, FIELD, PASS_BYTES, Pass, STEP } from "../../engine/pass.js";
+import { runBackward, runForward } from "../../engine/run.js";
 import { prepare } from "../../engine/workspace.js";
 import { type Place, placeOn } from "./place.js";
 import type { KernelArguments, TensorInfo } from "./types.js";
@@ -110,7 +111,7 @@ export function forward(args: KernelArguments): TensorInfo[] {
     });
     if (valuesOf(g) === 0) return;
     const steps = frozen ? STEP.APPLY : STEP.REDUCE | STEP.APPLY;
-    held.kernels.forward(write(steps, { x: x(), y: y(), ...at }).address);
+    runForward(held, write(steps, { x: x(), y: y(), ...at }));
   });
 }
 
@@ -138,7 +139,7 @@ export function backward(args: KernelArguments): TensorInfo[] {
     const at = statisticsAt(statistics(), g);
     const steps = STEP.REDUCE | STEP.APPLY | (frozen ? STEP.FROZEN : STEP.OWN);
     const pass = write(steps, { x: x(), dy: dy(), dx: dx(), ...at });
-    held.kernels.backward(pass.address);
+    runBackward(held, pass);
     const { f32, f64 } = held;
     const sums = [pass.get(FIELD.dgamma) / 8, pass.get(FIELD.dbeta) / 8] as const;
     [dgamma, dbeta].forEach((to, i) => {
