@@ -1,4 +1,5 @@
 export type { GradientShares, IdentityGap } from "./analysis/gap.js";
+export type { Activation } from "./engine/activation.js";
 export { noGrad } from "./engine/context.js";
 export type { Minibatch } from "./engine/operand.js";
 export type { Mask } from "./engine/segments.js";
@@ -7,7 +8,7 @@ export { BatchNorm, type BatchNormOptions, type StatisticsSource } from "./layer
 export type { ForwardContext } from "./layers/context.js";
 export { GroupNorm, type GroupNormOptions } from "./layers/group-norm.js";
 export { InstanceNorm, type InstanceNormOptions } from "./layers/instance-norm.js";
-export { type Activation, Layer } from "./layers/layer.js";
+export { Layer } from "./layers/layer.js";
 export { LayerNorm, type LayerNormOptions } from "./layers/layer-norm.js";
 export type { Layout } from "./layers/layout.js";
 export type { BackwardOptions, CallOptions, ForwardOptions, Modulation } from "./layers/options.js";

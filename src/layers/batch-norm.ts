@@ -6,10 +6,11 @@ import {
   identityGap,
 } from "../analysis/gap.js";
 import { copyInto } from "../arrays.js";
+import type { Activation } from "../engine/activation.js";
 import type { Minibatch } from "../engine/operand.js";
 import { checkInteger, checkWord, fix, rangeError, readOptions } from "../errors.js";
 import { gradientSums } from "./backward.js";
-import { type Activation, coreOf, useOf } from "./layer.js";
+import { coreOf, useOf } from "./layer.js";
 import { channelAxis, type Layout, matrixOf, readLayout } from "./layout.js";
 import type { Affine } from "./parameters.js";
 import { Tracking, type TrackingOptions } from "./tracking.js";

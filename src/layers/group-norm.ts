@@ -1,6 +1,7 @@
+import type { Activation } from "../engine/activation.js";
 import { checkInteger, fix, rangeError, readOptions } from "../errors.js";
 import type { Family } from "./core.js";
-import { type Activation, Layer } from "./layer.js";
+import { Layer } from "./layer.js";
 import { channelAxis, type Layout, readLayout } from "./layout.js";
 import type { Affine } from "./parameters.js";
 

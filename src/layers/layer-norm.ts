@@ -1,6 +1,7 @@
 import { sizeOf } from "../arrays.js";
+import type { Activation } from "../engine/activation.js";
 import { checkBoolean, checkInteger, describe, fix, rangeError, readOptions, readShape } from "../errors.js";
-import { type Activation, Layer } from "./layer.js";
+import { Layer } from "./layer.js";
 import { channelAxis, type Layout, matrixOf, readLayout } from "./layout.js";
 import type { Affine } from "./parameters.js";
 

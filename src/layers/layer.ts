@@ -1,5 +1,6 @@
 import { clear, copyInto, copyOf } from "../arrays.js";
 import { COPY, LAYER } from "../brand.js";
+import { ACTIVATIONS, type Activation } from "../engine/activation.js";
 import { type Minibatch, NEW } from "../engine/operand.js";
 import { checkBoolean, checkFinite, checkWord, fix, proxied, readOptions } from "../errors.js";
 import type { OwnFloat32Array } from "../own.js";
@@ -11,23 +12,6 @@ import { type Family, LayerCore } from "./core.js";
 import { forward } from "./forward.js";
 import type { BackwardOptions, CallOptions, Modulation } from "./options.js";
 import type { Parameter } from "./parameters.js";
-
-/** What a layer can do last, in the kernels' order. */
-const ACTIVATIONS = [
-  "none",
-  "relu",
-  "relu6",
-  "leaky-relu",
-  "silu",
-  "gelu",
-  "gelu-tanh",
-  "hardswish",
-  "sigmoid",
-  "tanh",
-] as const;
-
-/** What a layer does last. */
-export type Activation = (typeof ACTIVATIONS)[number];
 
 /** The inside of a layer, for its family. */
 export let coreOf: (layer: Layer) => LayerCore;

@@ -1,5 +1,5 @@
+import type { Activation } from "../engine/activation.js";
 import { checkBoolean, readOptions } from "../errors.js";
-import type { Activation } from "./layer.js";
 import { PerExample } from "./layer-norm.js";
 
 /** The options of `new RMSNorm`. */
