@@ -5,7 +5,7 @@ import type { Summary } from "./summary.ts";
 const NOTHING = "-";
 
 /** Lines above and below the table and under its head, none between its columns. */
-const LINES = {
+export const LINES = {
   ...{ top: "─", "top-left": "", "top-mid": "──", "top-right": "" },
   ...{ mid: "─", "left-mid": "", "mid-mid": "──", "right-mid": "" },
   ...{ bottom: "─", "bottom-left": "", "bottom-mid": "──", "bottom-right": "" },

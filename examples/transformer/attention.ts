@@ -1,0 +1,97 @@
+/** float64 too, so that tests can take differences in it. */
+export type Values = Float32Array | Float64Array;
+
+/** How many examples of how many positions, and how a position's row of `width` values falls into heads. */
+export interface Shape {
+  batch: number;
+  context: number;
+  heads: number;
+  width: number;
+}
+
+/**
+ * Causal attention (Vaswani et al. 2017), written plainly: position i of each head takes the mean of the values v of the
+ * positions up to i, weighted by `softmax(q_i k_j / sqrt(size))`.
+ *
+ * @param qkv rows of queries, keys and values, [batch * context, 3 * width]
+ * @param p where the weights go, [batch, heads, context, context]; those of later positions are not written
+ * @param y where the result goes, [batch * context, width]
+ */
+export function attend(qkv: Values, p: Values, y: Values, shape: Shape): void {
+  const { context, width } = shape;
+  const row = 3 * width;
+  const size = width / shape.heads;
+  const scale = 1 / Math.sqrt(size);
+  y.fill(0);
+  eachHead(shape, (first, column, weights) => {
+    for (let i = 0; i < context; i++) {
+      const q = (first + i) * row + column;
+      const at = weights + i * context;
+      let highest = -Infinity;
+      for (let j = 0; j <= i; j++) {
+        const k = (first + j) * row + width + column;
+        let sum = 0;
+        for (let c = 0; c < size; c++) sum += qkv[q + c]! * qkv[k + c]!;
+        p[at + j] = sum * scale;
+        if (p[at + j]! > highest) highest = p[at + j]!;
+      }
+      let total = 0;
+      for (let j = 0; j <= i; j++) total += p[at + j] = Math.exp(p[at + j]! - highest);
+      const out = (first + i) * width + column;
+      for (let j = 0; j <= i; j++) {
+        const weight = (p[at + j]! /= total);
+        const v = (first + j) * row + 2 * width + column;
+        for (let c = 0; c < size; c++) y[out + c]! += weight * qkv[v + c]!;
+      }
+    }
+  });
+}
+
+/** The gradient of `attend`: from dy, and the weights p that it left, to dqkv. */
+export function attendBackward(qkv: Values, p: Values, dy: Values, dqkv: Values, shape: Shape): void {
+  const { context, width } = shape;
+  const row = 3 * width;
+  const size = width / shape.heads;
+  const scale = 1 / Math.sqrt(size);
+  const dp = new Float64Array(context);
+  dqkv.fill(0);
+  eachHead(shape, (first, column, weights) => {
+    for (let i = 0; i < context; i++) {
+      const q = (first + i) * row + column;
+      const at = weights + i * context;
+      const out = (first + i) * width + column;
+      let mean = 0;
+      for (let j = 0; j <= i; j++) {
+        const v = (first + j) * row + 2 * width + column;
+        const weight = p[at + j]!;
+        let sum = 0;
+        for (let c = 0; c < size; c++) {
+          sum += dy[out + c]! * qkv[v + c]!;
+          dqkv[v + c]! += weight * dy[out + c]!;
+        }
+        dp[j] = sum;
+        mean += weight * sum;
+      }
+      for (let j = 0; j <= i; j++) {
+        const k = (first + j) * row + width + column;
+        const ds = p[at + j]! * (dp[j]! - mean) * scale;
+        for (let c = 0; c < size; c++) {
+          dqkv[q + c]! += ds * qkv[k + c]!;
+          dqkv[k + c]! += ds * qkv[q + c]!;
+        }
+      }
+    }
+  });
+}
+
+/** Calls `visit` with each head of each example: its first row, its first column, and where its weights begin. */
+function eachHead(
+  { batch, context, heads, width }: Shape,
+  visit: (first: number, column: number, weights: number) => void,
+): void {
+  for (let example = 0; example < batch; example++) {
+    for (let head = 0; head < heads; head++) {
+      visit(example * context, (head * width) / heads, (example * heads + head) * context * context);
+    }
+  }
+}
