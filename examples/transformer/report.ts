@@ -4,7 +4,7 @@ import { LINES } from "../digits/report.ts";
 import { WAYS, type Way } from "./stream.ts";
 import type { Step } from "./train.ts";
 
-/** Steps whose times do not count: compilers have theirs, and memory grows. */
+/** Steps whose times do not count, or half of all: compilers have theirs, and memory grows. */
 const WARM_UP = 10;
 
 /** Medians of one way's steps, in milliseconds; the norms' share of the step is a median too. */
@@ -19,7 +19,8 @@ export interface Times {
 }
 
 export function timesOf(steps: readonly Step[], way: Way): Times {
-  const own = steps.filter((step) => step.way === way && step.step > WARM_UP);
+  const warm = steps.slice(Math.min(WARM_UP, steps.length / 2));
+  const own = warm.filter((step) => step.way === way);
   const over = (value: (step: Step) => number) => median(own.map(value));
   return {
     steps: own.length,
