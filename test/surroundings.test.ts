@@ -244,18 +244,18 @@ describe("init", () => {
       RangeError,
       "init: expected wasm to be a valid binary, got Uint8Array(3)",
     ],
-    ["another version", FUTURE, RangeError, "wasm-norm: expected a binary of interface 3, got 33"],
+    ["another version", FUTURE, RangeError, "wasm-norm: expected a binary of interface 4, got 33"],
     [
       "another module",
       Uint8Array.of(0, 0x61, 0x73, 0x6d, 1, 0, 0, 0),
       RangeError,
-      "wasm-norm: expected a binary of interface 3, got another module",
+      "wasm-norm: expected a binary of interface 4, got another module",
     ],
     [
       "a module of other imports", // (module (import "a" "b" (global i32)))
       Uint8Array.of(0, 0x61, 0x73, 0x6d, 1, 0, 0, 0, 2, 8, 1, 1, 0x61, 1, 0x62, 3, 0x7f, 0),
       RangeError,
-      "wasm-norm: expected a binary of interface 3, got a module that does not instantiate",
+      "wasm-norm: expected a binary of interface 4, got a module that does not instantiate",
     ],
     [
       "a refusal by a server",

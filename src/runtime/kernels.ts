@@ -22,6 +22,10 @@ export interface Kernels {
   beforeBackward(pass: number, from: number, to: number, worker: number): void;
   /** `to[e][c][r] = from[e][r][c]`. */
   transpose(from: number, to: number, examples: number, rows: number, columns: number): void;
+  /** `n` values of a 16-bit element (1 float16, 2 bfloat16) as float32. */
+  widen(from: number, to: number, n: number, element: number): void;
+  /** `n` float32, rounded to a 16-bit element. */
+  narrow(from: number, to: number, n: number, element: number): void;
   /** After the backward kernels, rows [from, to): the stream's gradient. */
   afterBackward(pass: number, from: number, to: number): void;
   /** Before a phase's tiles. */
@@ -48,7 +52,9 @@ export const EXPORTS: readonly string[] = [
   "finish",
   "forward",
   "heapBase",
+  "narrow",
   "plan",
   "tile",
   "transpose",
+  "widen",
 ];
