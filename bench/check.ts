@@ -12,14 +12,26 @@ import { axesOf, sizeOf } from "./shapes.ts";
  * relative 1e-3, is a hundred times what plain float32 sums lose over a thousand values; over more than a million
  * it grows with them, as those sums' error does (PyTorch and oneDNN are 2^14 u off over four million).
  */
+export const SAME_OPERATION = 2 ** 13;
+
 function sameOperation(valuesPerStatistic: number): number {
-  return 2 ** 13 * Math.max(1, valuesPerStatistic / 2 ** 20);
+  return SAME_OPERATION * Math.max(1, valuesPerStatistic / 2 ** 20);
 }
 
 /** Batch norm on more values than this is checked on some of its channels, which are independent. */
 const wholeUpTo = 2 ** 20;
 
-export class Checker {
+/** What a contender's outputs are held against. */
+export interface Check {
+  /** The largest error among the outputs, in units of the contract; throws where it is too large. */
+  verify(
+    op: Op,
+    outputs: Partial<Record<OutputName, Float32Array>>,
+    held: "to the contract" | "loosely",
+  ): number;
+}
+
+export class Checker implements Check {
   readonly #shape: Shape;
   readonly #data: Data;
   readonly #channels: number[];
@@ -48,7 +60,6 @@ export class Checker {
     this.#statistics = reference.statistics(this.#x, this.#geometry, { eps: epsOf(shape), centered });
   }
 
-  /** The largest error among the outputs, in units of the contract; throws where it is too large. */
   verify(
     op: Op,
     outputs: Partial<Record<OutputName, Float32Array>>,

@@ -3,9 +3,12 @@ import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import type { InputName } from "./contenders/contender.ts";
 import type { Shape } from "./shapes.ts";
-import { sizeOf } from "./shapes.ts";
+import { modulationOf, sizeOf } from "./shapes.ts";
 
-export type Data = Record<InputName, Float32Array>;
+/** What is around a norm is there where something is. */
+type AroundName = "z" | "scale" | "shift";
+export type Data = Record<Exclude<InputName, AroundName>, Float32Array> &
+  Partial<Record<AroundName, Float32Array>>;
 
 /**
  * Channels with means within 2 and standard deviations from 0.5 to 2, running statistics a little off those of
@@ -40,6 +43,11 @@ export function makeData(shape: Shape): Data {
     beta: perChannel(() => random() - 0.5),
     mean: mu.map((mean) => mean + 0.1),
     var: sigma.map((s) => s * s * 1.1),
+    ...(shape.around && { z: dy.map((_, i) => noise[(i * 7 + 3) % noise.length]!) }),
+    ...(shape.around === "modulation" && {
+      scale: new Float32Array(modulationOf(shape)).map(() => random() - 0.5),
+      shift: new Float32Array(modulationOf(shape)).map(() => random() - 0.5),
+    }),
   };
 }
 

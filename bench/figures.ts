@@ -42,7 +42,14 @@ export interface Figures {
 }
 
 /** Bytes that the operation has to move for each value of the minibatch. */
-const bytesPerValue: Record<Op, number> = { train: 8, eval: 8, backward: 12, copy: 8 };
+const bytesPerValue: Record<Op, number> = {
+  train: 8,
+  eval: 8,
+  backward: 12,
+  copy: 8,
+  norm: 8,
+  "norm-backward": 12,
+};
 
 const kinds = new Map(contenders.map((entry) => [entry.name, entry.kind]));
 const withForward = new Set(

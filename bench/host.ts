@@ -5,10 +5,10 @@
 import { closeSync, openSync, readSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
-import type { Inputs, Op, Operation, Prepared } from "./contenders/contender.ts";
+import type { InputName, Inputs, Op, Operation, Prepared } from "./contenders/contender.ts";
 import { Unsupported } from "./contenders/contender.ts";
-import type { Family, Layout, Shape } from "./shapes.ts";
-import { sizeOf } from "./shapes.ts";
+import type { Around, Family, Layout, Shape } from "./shapes.ts";
+import { modulationOf, sizeOf } from "./shapes.ts";
 
 const [modulePath = "", argument] = process.argv.slice(2);
 const { open } = await import(modulePath);
@@ -18,9 +18,14 @@ function answer(...words: (string | number)[]): void {
   process.stdout.write(`\n= ${words.join(" ").replaceAll("\n", " ")}\n`);
 }
 
+function lengthOf(name: InputName, shape: Shape): number {
+  if (name === "x" || name === "dy" || name === "z") return sizeOf(shape);
+  return name === "scale" || name === "shift" ? modulationOf(shape) : shape.c;
+}
+
 function inputsIn(folder: string, shape: Shape): Inputs {
   const read: Inputs["read"] = (name, into) => {
-    const target = into ?? new Float32Array(name === "x" || name === "dy" ? sizeOf(shape) : shape.c);
+    const target = into ?? new Float32Array(lengthOf(name, shape));
     const file = openSync(join(folder, `${name}.f32`), "r");
     const bytes = new Uint8Array(target.buffer, target.byteOffset, target.byteLength);
     for (let at = 0; at < bytes.length; )
@@ -49,12 +54,13 @@ let folder = "";
 let prepared: Prepared | null = null;
 
 const commands: Record<string, (words: string[]) => Promise<void>> = {
-  async prepare([family, layout, n, c, h, w, path]) {
+  async prepare([family, layout, n, c, h, w, path, around]) {
     await prepared?.close();
     prepared = null;
     folder = path!;
     const shape = { name: "", set: "dense", family: family as Family, layout: layout as Layout } as const;
-    const inputs = inputsIn(folder, { ...shape, n: Number(n), c: Number(c), h: Number(h), w: Number(w) });
+    const sizes = { n: Number(n), c: Number(c), h: Number(h), w: Number(w) };
+    const inputs = inputsIn(folder, { ...shape, ...sizes, ...(around && { around: around as Around }) });
     const ready: Prepared = await contender.prepare(inputs);
     prepared = ready;
     answer("ok", ...Object.keys(ready.ops));

@@ -4,13 +4,14 @@ import { freemem, tmpdir } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { SingleBar } from "cli-progress";
+import { type AroundRun, tables as aroundTables, writeAround } from "./around.ts";
 import { contenders, type Entry, type Runtime, runtimes } from "./contenders/index.ts";
 import { addFigures, figuresOf, loadFigures, type ShapeFigures } from "./figures.ts";
 import { describeMachine, machineInWords } from "./machine.ts";
 import { Field, measure, type Outcome, pool } from "./measure.ts";
 import { writeReport } from "./report.ts";
 import { quickShapes, type Shape, shapeSets, shapes, sizeOf } from "./shapes.ts";
-import { printTables } from "./tables.ts";
+import { forTerminal, printTables } from "./tables.ts";
 
 const help = `npm run bench -- [options]
   --quick            check every contender's outputs on small shapes; times nothing
@@ -83,6 +84,7 @@ async function run(sittings: number, rounds: number): Promise<number> {
   const figures = loadFigures();
   // figures of some contenders are for a look: the report keeps those of all of them
   const keep = rounds > 0 && options.contender === "";
+  const arounds: AroundRun[] = [];
   const totals = { checked: 0, failures: [] as string[] };
   for (const runtime of chosenRuntimes) {
     if (runtime.missing) {
@@ -95,13 +97,20 @@ async function run(sittings: number, rounds: number): Promise<number> {
       totals.failures.push(...failures.map((failure) => `${runtime.name}, ${failure}`));
     }
     const measured: ShapeFigures[] = [];
-    if (rounds)
-      for (const [shape, outcome] of outcomes) measured.push(figuresOf(runtime.name, shape, outcome));
+    const around: [Shape, Outcome][] = [];
+    for (const [shape, outcome] of rounds ? outcomes : []) {
+      if (shape.around) around.push([shape, outcome]);
+      else measured.push(figuresOf(runtime.name, shape, outcome));
+    }
+    if (around.length) arounds.push({ runtime: runtime.name, outcomes: around, missing });
     for (const [name, reason] of missing) console.log(`${runtime.name}: ${name} is missing: ${reason}`);
     printTables(measured, figures.machine);
-    if (keep) addFigures(figures, runtime.name, measured, missing);
+    for (const op of ["train", "backward"] as const)
+      for (const table of aroundTables(around, op)) console.log(`\n${runtime.name}\n${forTerminal(table)}`);
+    if (keep && measured.length) addFigures(figures, runtime.name, measured, missing);
   }
-  if (keep) await writeReport(figures);
+  if (keep && arounds.length) writeAround(arounds);
+  if (keep && chosenShapes.some(({ around }) => !around)) await writeReport(figures);
   for (const failure of totals.failures) console.error(`wrong: ${failure}`);
   console.log(`${totals.checked} passed, ${totals.failures.length} failed`);
   return totals.failures.length ? 1 : 0;

@@ -4,7 +4,8 @@
  */
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
-import { Checker } from "./check.ts";
+import { type Check, Checker } from "./check.ts";
+import { AroundChecker } from "./check-around.ts";
 import type { Op, OutputName } from "./contenders/contender.ts";
 import { Unsupported } from "./contenders/contender.ts";
 import type { Entry } from "./contenders/index.ts";
@@ -114,7 +115,7 @@ interface Timed extends Pace {
 export async function measure(shape: Shape, groups: Entry[][], options: Options): Promise<Outcome> {
   const data = makeData(shape);
   writeData(data, options.folder);
-  const checker = new Checker(shape, data);
+  const checker = shape.around ? new AroundChecker(shape, data) : new Checker(shape, data);
   const outcome: Outcome = { measurements: [], unsupported: {}, failures: [] };
   for (const group of groups) {
     if (groups.length > 1) options.field.stop();
@@ -127,7 +128,7 @@ export async function measure(shape: Shape, groups: Entry[][], options: Options)
 async function measureGroup(
   group: Entry[],
   shape: Shape,
-  checker: Checker,
+  checker: Check,
   { field, folder, rounds, onVisit }: Options,
   outcome: Outcome,
 ): Promise<void> {

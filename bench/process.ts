@@ -2,7 +2,7 @@
  * A contender as the driver sees it: a process that answers lines on its standard output.
  *
  *     (at start)                          ok | missing <reason> | unsupported <reason>
- *     prepare <family> <layout> <n> <c> <h> <w> <folder>
+ *     prepare <family> <layout> <n> <c> <h> <w> <folder> [<around>]
  *                                         ok <op>... | unsupported <reason>
  *     check <op>                          ok <output>...    (written to <folder>/<output>.f32)
  *     time <op> <samples> <calls>         ok <ns>...        (a figure a sample: nanoseconds a call)
@@ -49,8 +49,9 @@ export class ContenderProcess {
     return contender;
   }
 
-  async prepare({ family, layout, n, c, h, w }: Shape, folder: string): Promise<Op[]> {
-    return (await this.#ask("prepare", family, layout, n, c, h, w, folder)) as Op[];
+  async prepare({ family, layout, n, c, h, w, around }: Shape, folder: string): Promise<Op[]> {
+    const rest = around ? [folder, around] : [folder];
+    return (await this.#ask("prepare", family, layout, n, c, h, w, ...rest)) as Op[];
   }
 
   async check(op: Op): Promise<OutputName[]> {

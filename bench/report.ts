@@ -3,7 +3,7 @@ import { writeFileSync } from "node:fs";
 import { type Figures, reportFile, saveFigures } from "./figures.ts";
 import { plotCopies, plotSizes } from "./plots.ts";
 import { heading, readmeBlock } from "./readme-block.ts";
-import { shapeSets } from "./shapes.ts";
+import { plainSets } from "./shapes.ts";
 import {
   boundsTable,
   callsTable,
@@ -48,7 +48,7 @@ function allTables(figures: Figures, runtimes: string[]): string {
     parts.push(`## ${runtime}`);
     for (const [name, reason] of Object.entries(figures.missing[runtime] ?? {}))
       parts.push(`- ${name} is missing: ${reason}`);
-    for (const set of shapeSets) {
+    for (const set of plainSets) {
       const shapes = figures.shapes.filter((entry) => entry.runtime === runtime && entry.shape.set === set);
       if (shapes.length === 0) continue;
       parts.push(`### ${setTitles[set]}`);

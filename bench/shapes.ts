@@ -3,6 +3,9 @@
 export type Family = "batch-norm" | "layer-norm" | "rms-norm";
 export type Layout = "channels-last" | "channels-first";
 
+/** What networks have around a normalization. */
+export type Around = "relu" | "residual" | "stream" | "modulation" | "gate" | "silu" | "gelu";
+
 /**
  * A minibatch: `n` examples of `c` channels of `h` by `w` positions. Layer and RMS norm see `n` rows of `c`
  * features (`h = w = 1`).
@@ -16,18 +19,31 @@ export interface Shape {
   c: number;
   h: number;
   w: number;
+  /** What is done beside it; nothing where it is left out. */
+  around?: Around;
 }
 
-export const shapeSets = ["dense", "images", "resnet50", "transformer", "sizes", "calls"] as const;
+export const shapeSets = ["dense", "images", "resnet50", "transformer", "sizes", "calls", "around"] as const;
 export type ShapeSet = (typeof shapeSets)[number];
+/** Sets of norms with nothing around them: those of the report. */
+export const plainSets = shapeSets.filter((set) => set !== "around");
 
 /** Number of values in the minibatch. */
 export function sizeOf({ n, c, h, w }: Shape): number {
   return n * c * h * w;
 }
 
+/** Positions of an example, which share a row of scale and shift. */
+export const POSITIONS = 64;
+
+/** Values of scale, and of shift. */
+export function modulationOf({ n, c }: Shape): number {
+  return (n / POSITIONS) * c;
+}
+
 /** The minibatch's shape as libraries are given it; dense shapes have two axes, images four. */
-export function axesOf({ layout, n, c, h, w }: Shape): number[] {
+export function axesOf({ layout, n, c, h, w, around }: Shape): number[] {
+  if (around === "modulation") return [n / POSITIONS, POSITIONS, c];
   if (h * w === 1) return [n, c];
   return layout === "channels-last" ? [n, h, w, c] : [n, c, h, w];
 }
@@ -88,6 +104,28 @@ const calls = [
 /** Cost against size: 64 channels, 1 kB to 1 GB in steps of four. */
 const sizes = Array.from({ length: 11 }, (_, i) => 1024 * 4 ** i);
 
+/** What stands around which family in networks of today. */
+const surroundings: [Family, Around[]][] = [
+  ["layer-norm", ["relu", "residual", "stream", "modulation", "gate", "silu", "gelu"]],
+  ["rms-norm", ["stream", "gate", "silu"]],
+  ["batch-norm", ["relu", "residual", "silu"]],
+];
+
+const titles: Record<Family, string> = {
+  "batch-norm": "batch norm",
+  "layer-norm": "layer norm",
+  "rms-norm": "RMS norm",
+};
+
+function surrounded(n: number, c: number): Shape[] {
+  return surroundings.flatMap(([family, arounds]) =>
+    arounds.map((around) => ({
+      ...dense("around", family, n, c, `${titles[family]}, ${around}, ${n} x ${c}`),
+      around,
+    })),
+  );
+}
+
 export const shapes: Shape[] = [
   ...denseShapes.map(([n, c]) => dense("dense", "batch-norm", n, c)),
   ...[64, 256].flatMap((c) => layouts.map((layout) => image("images", layout, 32, c, c === 64 ? 56 : 14))),
@@ -104,6 +142,9 @@ export const shapes: Shape[] = [
     dense("calls", "layer-norm", n, c, `layer norm ${n} x ${c}`),
     dense("calls", "rms-norm", n, c, `RMS norm ${n} x ${c}`),
   ]),
+  // x and y in the second-level cache, and beyond that of any processor of today
+  ...surrounded(128, 768),
+  ...surrounded(2048, 1024),
 ];
 
 function nameOfSize(bytes: number): string {
@@ -125,4 +166,5 @@ export const quickShapes: Shape[] = [
   dense("transformer", "layer-norm", 128, 768, "layer norm 128 x 768"),
   dense("transformer", "rms-norm", 33, 70, "RMS norm 33 x 70"),
   dense("transformer", "rms-norm", 128, 768, "RMS norm 128 x 768"),
+  ...surrounded(128, 72),
 ];

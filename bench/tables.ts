@@ -12,6 +12,8 @@ export const opNames: Record<Op, string> = {
   eval: "evaluation forward",
   backward: "backward",
   copy: "memory copy",
+  norm: "norm alone",
+  "norm-backward": "norm alone, backward",
 };
 export const timedOps: Op[] = ["train", "eval", "backward"];
 

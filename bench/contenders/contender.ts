@@ -5,16 +5,21 @@
  */
 import type { Shape } from "../shapes.ts";
 
-/** Training forward, evaluation forward, training backward; and the plain copy that they are held against. */
-export type Op = "train" | "eval" | "backward" | "copy";
+/**
+ * Training forward, evaluation forward, training backward; the plain copy that they are held against; and, where something is
+ * around the norm, both passes of the norm alone.
+ */
+export type Op = "train" | "eval" | "backward" | "copy" | "norm" | "norm-backward";
 
 /**
  * `x` and `dy` are minibatches, the others have a value a channel: `mean` and `var` are the running
  * statistics that evaluation mode uses. RMS norm has no `beta`, `mean` or `var`, layer norm no `mean` or `var`.
+ * Around a norm, `z` is a minibatch too: the residual, the stream, the gradient that comes down the stream, or the gate;
+ * `scale` and `shift` have a row for each example.
  */
-export type InputName = "x" | "dy" | "gamma" | "beta" | "mean" | "var";
-/** `y` from a forward; `dx`, `dgamma`, `dbeta` from a backward; `y` from the copy. */
-export type OutputName = "y" | "dx" | "dgamma" | "dbeta";
+export type InputName = "x" | "dy" | "gamma" | "beta" | "mean" | "var" | "z" | "scale" | "shift";
+/** `y` from a forward; `dx`, `dgamma`, `dbeta` from a backward, `dz` of the gate; `y` from the copy. */
+export type OutputName = "y" | "dx" | "dgamma" | "dbeta" | "dz" | "dscale" | "dshift";
 export type Outputs = Partial<Record<OutputName, Float32Array>>;
 
 /** eps is the same for everybody: PyTorch's default for batch and layer norm, DESIGN's own for RMS norm. */

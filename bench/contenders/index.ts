@@ -5,7 +5,8 @@ import { createRequire } from "node:module";
 import { fileURLToPath, pathToFileURL } from "node:url";
 import type { Command } from "../process.ts";
 import { Missing } from "../process.ts";
-import { type ShapeSet, shapeSets } from "../shapes.ts";
+import { plainSets, type ShapeSet, shapeSets } from "../shapes.ts";
+import { Unsupported } from "./contender.ts";
 
 export type Kind = "ours" | "javascript" | "native" | "copy";
 
@@ -31,8 +32,24 @@ function hosted(kind: Kind, name: string, file: string, argument = "", extra: Pa
     const args = ["--max-old-space-size=8192", "--import", tsx, here("../host.ts"), here(file), argument];
     return { file: node, args };
   };
-  return { name, kind, command, sets: shapeSets, upTo: Infinity, ...extra };
+  return { name, kind, command, sets: plainSets, upTo: Infinity, ...extra };
 }
+
+const revectorize = "--experimental-wasm-revectorize";
+
+/** V8 joins neighbouring operations of 128 bits into such of 256, where it is told to. */
+const revectorized: Entry = {
+  ...hosted("ours", "wasm-norm revectorized", "wasm-norm.ts", "fastest", { sets: shapeSets }),
+  command: (node) => {
+    try {
+      execFileSync(node, [revectorize, "-e", ""], { stdio: "pipe" });
+    } catch {
+      throw new Unsupported(`this Node has no ${revectorize}`);
+    }
+    const { file, args } = hosted("ours", "", "wasm-norm.ts", "fastest").command(node);
+    return { file, args: [revectorize, ...args] };
+  },
+};
 
 const oneThread = { OMP_NUM_THREADS: "1", MKL_NUM_THREADS: "1" };
 
@@ -54,7 +71,7 @@ const pytorch: Entry = {
 const onednn: Entry = {
   name: "oneDNN",
   kind: "native",
-  sets: shapeSets,
+  sets: plainSets,
   upTo: Infinity,
   command: () => {
     const program = here("../build/onednn_runner");
@@ -71,12 +88,28 @@ const onednn: Entry = {
   },
 };
 
+/** llama.cpp's tensor library, out of an npm package: forward alone. */
+const ggml: Entry = {
+  name: "ggml",
+  kind: "native",
+  sets: ["around"],
+  upTo: Infinity,
+  command: () => {
+    const folder = here("../node_modules/@node-llama-cpp/linux-x64/bins/linux-x64");
+    if (!existsSync(folder))
+      throw new Missing("the npm package @node-llama-cpp/linux-x64 has no build for this machine");
+    const file = existsSync("/usr/bin/python3") ? "/usr/bin/python3" : "python3";
+    return { file, args: [here("../native/ggml_runner.py"), folder], env: oneThread };
+  },
+};
+
 /** Where networks' own shapes are; cost against size and the cost of a call are left to fewer contenders. */
 const networks: ShapeSet[] = ["dense", "images", "resnet50", "transformer"];
 
 export const contenders: Entry[] = [
-  hosted("ours", "wasm-norm simd", "wasm-norm.ts", "simd"),
-  hosted("ours", "wasm-norm relaxed-simd", "wasm-norm.ts", "relaxed-simd"),
+  hosted("ours", "wasm-norm simd", "wasm-norm.ts", "simd", { sets: shapeSets }),
+  hosted("ours", "wasm-norm relaxed-simd", "wasm-norm.ts", "relaxed-simd", { sets: shapeSets }),
+  revectorized,
   hosted("ours", "wasm-norm on arrays", "wasm-norm.ts", "arrays", { sets: networks }),
   hosted("ours", "wasm-norm simd, kernels", "wasm-norm-kernels.ts", "simd", { sets: ["calls"] }),
   hosted("ours", "wasm-norm relaxed-simd, kernels", "wasm-norm-kernels.ts", "relaxed-simd", {
@@ -98,7 +131,10 @@ export const contenders: Entry[] = [
   }),
   hosted("javascript", "onnxruntime-web", "onnxruntime.ts", "web", { sets: networks }),
   hosted("javascript", "jax-js", "jax-js.ts", "", { sets: networks }),
-  hosted("copy", "memory copy", "copy.ts"),
+  hosted("javascript", "norm, SIMD pass", "two-passes.ts", "simd", { sets: ["around"] }),
+  hosted("javascript", "norm, plain loop", "two-passes.ts", "loop", { sets: ["around"] }),
+  ggml,
+  hosted("copy", "memory copy", "copy.ts", "", { sets: shapeSets }),
 ];
 
 export interface Runtime {

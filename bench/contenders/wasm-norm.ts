@@ -1,13 +1,16 @@
 /**
- * This package, as built in dist: on Tensors with either binary ("simd", "relaxed-simd"), or on Float32Arrays
- * with the binary that it chooses itself ("arrays"), where the time includes the copies in and out.
+ * This package, as built in dist: on Tensors with either binary ("simd", "relaxed-simd") or the "fastest" that runs, or on
+ * Float32Arrays with the binary that it chooses itself ("arrays"), where the time includes the copies in and out.
  */
+import type { Activation } from "../../src/index.ts";
 import { axesOf } from "../shapes.ts";
 import type { Inputs, Open, Operation, Prepared } from "./contender.ts";
 import { epsOf, Unsupported } from "./contender.ts";
+import { prepareAround } from "./wasm-norm-around.ts";
 
-type Library = typeof import("../../src/index.ts");
-type Layer = InstanceType<Library["BatchNorm"] | Library["LayerNorm"] | Library["RMSNorm"]>;
+export type Library = typeof import("../../src/index.ts");
+export type Variant = "simd" | "relaxed-simd";
+export type Layer = InstanceType<Library["BatchNorm"] | Library["LayerNorm"] | Library["RMSNorm"]>;
 /** Either kind of minibatch, with the Float32Array that shows its values. */
 interface Minibatch {
   value: InstanceType<Library["Tensor"]> | Float32Array;
@@ -26,13 +29,18 @@ const relaxedSimd = Buffer.from(
 export const open: Open = async (argument) => {
   const library: Library = await import(new URL("../../dist/index.js", import.meta.url).href);
   if (argument === "arrays") return { prepare: (inputs) => prepare(library, inputs, arrays) };
-  const variant = argument as "simd" | "relaxed-simd";
-  if (variant === "relaxed-simd" && !WebAssembly.validate(relaxedSimd)) {
+  const variant = argument === "fastest" ? fastest() : (argument as Variant);
+  if (variant === "relaxed-simd" && fastest() !== variant) {
     throw new Unsupported("this Node has no relaxed SIMD");
   }
   await library.init({ variant });
-  return { prepare: (inputs) => prepare(library, inputs, tensors) };
+  return {
+    prepare: (inputs) =>
+      inputs.shape.around ? prepareAround(library, inputs) : prepare(library, inputs, tensors),
+  };
 };
+
+export const fastest = (): Variant => (WebAssembly.validate(relaxedSimd) ? "relaxed-simd" : "simd");
 
 type MakeMinibatch = (library: Library, axes: number[]) => Minibatch;
 
@@ -95,15 +103,22 @@ export function prepare(library: Library, inputs: Inputs, make: MakeMinibatch): 
   };
 }
 
-function makeLayer({ BatchNorm, LayerNorm, RMSNorm }: Library, { shape, read }: Inputs): Layer {
+export function makeLayer(
+  { BatchNorm, LayerNorm, RMSNorm }: Library,
+  { shape, read }: Inputs,
+  activation: Activation = "none",
+): Layer {
   const { family, layout, c } = shape;
   const eps = epsOf(shape);
   if (family === "rms-norm") {
-    const layer = new RMSNorm(c, { eps });
+    const layer = new RMSNorm(c, { eps, activation });
     layer.gamma!.data.set(read("gamma"));
     return layer;
   }
-  const layer = family === "layer-norm" ? new LayerNorm(c, { eps }) : new BatchNorm(c, { eps, layout });
+  const layer =
+    family === "layer-norm"
+      ? new LayerNorm(c, { eps, activation })
+      : new BatchNorm(c, { eps, layout, activation });
   layer.gamma!.data.set(read("gamma"));
   layer.beta!.data.set(read("beta"));
   if (layer instanceof BatchNorm) {

@@ -1,0 +1,114 @@
+/** What is around a norm: the page around.md, made from what was measured. */
+import { writeFileSync } from "node:fs";
+import type { Op } from "./contenders/contender.ts";
+import { describeMachine, machineInWords } from "./machine.ts";
+import type { Outcome } from "./measure.ts";
+import { type Around, type Shape, sizeOf } from "./shapes.ts";
+import { geometricMean, median } from "./statistics.ts";
+import { forMarkdown, number } from "./tables.ts";
+
+export interface AroundRun {
+  runtime: string;
+  outcomes: [Shape, Outcome][];
+  missing: Map<string, string>;
+}
+
+/** Who is held against the fused call, and under which name. */
+const OTHERS = [
+  ["norm, SIMD pass", "norm, then a SIMD pass"],
+  ["norm, plain loop", "norm, then a plain loop"],
+  ["PyTorch", "PyTorch"],
+  ["ggml", "ggml"],
+  ["wasm-norm revectorized", "fused, revectorized"],
+] as const;
+
+/** Bytes that each value has to be moved by, over those of the norm alone: x and y; x, dy and dx. */
+const TRAFFIC: Record<"train" | "backward", Record<Around, number>> = {
+  train: { relu: 1, residual: 1.5, stream: 2, modulation: 1, gate: 1.5, silu: 1, gelu: 1 },
+  backward: { relu: 1, residual: 1, stream: 4 / 3, modulation: 1, gate: 5 / 3, silu: 1, gelu: 1 },
+};
+
+const INTRODUCTION = `# What is around a norm
+
+Written by \`npm run bench -- --set around\`. A layer's call with a residual, the stream, a modulation, a gate or an activation in it ("fused") beside the norm alone and beside the ways to do the same in two steps, on one thread. Every output was checked before.
+
+- **norm** and **fused**: microseconds a call on Tensors, medians. **of the norm**: their quotient; **traffic**: what it would be if bytes were all that counts. **ns above**: what a value takes more than in the norm.
+- The other columns say how many times as fast the fused call is. They, and "of the norm", are medians over the rounds of the quotients within a round: the contenders take turns, so what disturbs the machine disturbs both.
+- **norm, then a SIMD pass**: this package's norm, then the same arithmetic as a pass of its own in WebAssembly (\`passes/\`), in place; **norm, then a plain loop**: the same as a loop in JavaScript.
+- **PyTorch**: \`native_layer_norm\` and so on, then the function; backward the functions' own backward calls, without autograd (RMS norm: generic operations and autograd). **ggml**: a graph of its steps, in place; it has no backward of most of them, and no batch norm.
+- **fused, revectorized**: the same under \`node --experimental-wasm-revectorize\`; below 1 the flag makes it faster.`;
+
+/** The page, or nothing where nothing was measured. */
+export function writeAround(runs: AroundRun[]): void {
+  const parts = [
+    INTRODUCTION,
+    `${new Date().toISOString().slice(0, 10)}, ${machineInWords(describeMachine())}.`,
+  ];
+  for (const { runtime, outcomes, missing } of runs) {
+    parts.push(`## ${runtime}`);
+    for (const [name, reason] of missing) parts.push(`- ${name} is missing: ${reason}`);
+    for (const op of ["train", "backward"] as const) parts.push(...tables(outcomes, op).map(forMarkdown));
+  }
+  writeFileSync(new URL("around.md", import.meta.url), `${parts.join("\n\n")}\n`);
+}
+
+/** A table for each size, the last row the geometric mean of its quotients. */
+export function tables(outcomes: [Shape, Outcome][], op: "train" | "backward"): string[][][] {
+  const title = op === "train" ? "forward" : "backward";
+  const sizes = [...new Set(outcomes.map(([{ n, c }]) => `${n} x ${c}`))];
+  return sizes.map((size) => {
+    const rows = outcomes
+      .filter(([{ n, c }]) => `${n} x ${c}` === size)
+      .flatMap(([shape, outcome]) => rowOf(shape, outcome, op) ?? []);
+    const present = OTHERS.filter((_, i) => rows.some(({ others }) => others[i] !== null));
+    const column = (i: number) => rows.flatMap(({ others }) => others[i] ?? []);
+    return [
+      [
+        `${title}, ${size}`,
+        ...["norm, us", "fused, us", "of the norm", "traffic", "ns above"],
+        ...present.map(([, name]) => name),
+      ],
+      ...rows.map((row) => [
+        row.name,
+        number(row.norm / 1e3),
+        number(row.fused / 1e3),
+        number(row.ofNorm),
+        number(row.traffic),
+        row.above.toFixed(2),
+        ...present.map((other) => number(row.others[OTHERS.indexOf(other)])),
+      ]),
+      [
+        "geometric mean",
+        ...Array<string>(5).fill(""),
+        ...present.map((other) => number(geometricMean(column(OTHERS.indexOf(other))))),
+      ],
+    ];
+  });
+}
+
+function rowOf(shape: Shape, { measurements }: Outcome, op: "train" | "backward") {
+  const find = (contender: string, op: Op) =>
+    measurements.find((each) => each.contender === contender && each.op === op && each.rounds.length > 0)
+      ?.rounds;
+  const ours = ["wasm-norm relaxed-simd", "wasm-norm simd"].find((name) => find(name, op));
+  if (!ours) return;
+  const fused = find(ours, op)!;
+  const norm = find(ours, op === "train" ? "norm" : "norm-backward")!;
+  return {
+    name: shape.name.split(", ").slice(0, 2).join(", "),
+    norm: median(norm),
+    fused: median(fused),
+    ofNorm: paired(fused, norm),
+    traffic: TRAFFIC[op][shape.around!],
+    above: median(fused.map((ns, round) => ns - norm[round]!)) / sizeOf(shape),
+    others: OTHERS.map(([name]) => {
+      const other = find(name, op);
+      return other ? paired(other, fused) : null;
+    }),
+  };
+}
+
+/** The median quotient of what was timed in the same rounds. */
+function paired(a: number[], b: number[]): number {
+  return median(a.slice(0, b.length).map((ns, round) => ns / b[round]!));
+}
