@@ -9,8 +9,8 @@
  * - The kernel of `FusedBatchNorm`, which tf.batchNorm2d to 4d and graph models run; its gradient stays tfjs's.
  * - Classes under Keras's names where tfjs has none: "Unknown layer" is what users of converted models meet.
  *
- * On the wasm backend the kernels run in tfjs's memory, on its tensors where they lie. Where that memory is shared (its threaded
- * build) and on the cpu backend, tensors are copied. Others (webgl, webgpu, node) keep their own kernels, and so do gradients of
+ * On the wasm backend, with threads or without, the kernels run in tfjs's memory, on its tensors where they lie. On the cpu
+ * backend tensors are copied. Others (webgl, webgpu, node) keep their own kernels, and so do gradients of
  * gradients and minibatches that are not float32.
  *
  * Conventions are tfjs's: momentum is the weight of the past (0.99), the moving variance is biased, epsilon is 1e-3, a layer

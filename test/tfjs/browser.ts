@@ -1,13 +1,14 @@
 /** Vite and Chromium: the page in page/, built with the package as it would be published. */
 import { execFile } from "node:child_process";
 import { cp, mkdir, mkdtemp, readdir, rm, symlink, writeFile } from "node:fs/promises";
+import type { OutgoingHttpHeaders } from "node:http";
 import type { AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 import { type Browser, chromium, type Page as Tab } from "playwright-core";
-import { build, preview } from "vite";
+import { build, type PreviewServer, preview } from "vite";
 import type { Page } from "./page/page.js";
 
 const HERE = dirname(fileURLToPath(import.meta.url));
@@ -52,28 +53,30 @@ export interface Chromium {
 /** Builds the page, and opens it twice: as any page, and cross-origin isolated. */
 export async function open(): Promise<{ plain: Chromium; isolated: Chromium; close(): Promise<void> }> {
   const folder = await app();
-  await build({ root: folder, logLevel: "error" });
   const browser = await chromium.launch({
     executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium",
     args: FLAGS,
   });
-  const servers = await Promise.all(
-    [{}, ISOLATED].map((headers) =>
-      preview({ root: folder, logLevel: "error", preview: { host: "127.0.0.1", port: 0, headers } }),
-    ),
-  );
-  const [plain, isolated] = await Promise.all(
-    servers.map(({ httpServer }) => visit(browser, (httpServer.address() as AddressInfo).port)),
-  );
-  return {
-    plain: plain!,
-    isolated: isolated!,
-    async close() {
-      await browser.close();
-      await Promise.all(servers.map((server) => server.close()));
-      await rm(folder, { recursive: true, force: true });
-    },
+  const servers: PreviewServer[] = [];
+  const serve = async (outDir: string, minify: boolean, headers: OutgoingHttpHeaders) => {
+    const config = { root: folder, logLevel: "error", build: { outDir, minify } } as const;
+    await build(config);
+    servers.push(await preview({ ...config, preview: { host: "127.0.0.1", port: 0, headers } }));
+    return visit(browser, (servers.at(-1)!.httpServer.address() as AddressInfo).port);
   };
+  const close = async () => {
+    await browser.close();
+    await Promise.all(servers.map((server) => server.close()));
+    await rm(folder, { recursive: true, force: true });
+  };
+  try {
+    const plain = await serve("plain", true, {});
+    // tfjs gives its threads its own source, in which minifying renames what they look for: they wait forever.
+    return { plain, isolated: await serve("isolated", false, ISOLATED), close };
+  } catch (error) {
+    await close();
+    throw error;
+  }
 }
 
 async function visit(browser: Browser, port: number): Promise<Chromium> {

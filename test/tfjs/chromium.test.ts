@@ -13,11 +13,16 @@ afterAll(() => pages?.close());
 /** One page of memory: what the package's own runtime has before anything is copied into it. */
 const UNUSED = 65536;
 
-describe.each(["wasm", "cpu"] as const)("on %s", (backend) => {
+describe.each([
+  ["wasm", "plain"],
+  ["wasm", "isolated"],
+  ["cpu", "plain"],
+] as const)("%s, %s page", (backend, kind) => {
   let page: Chromium;
   beforeAll(async () => {
-    page = pages.plain;
-    expect(await page.call("use", backend)).toBe(1);
+    page = pages[kind];
+    expect(await page.isolated()).toBe(kind === "isolated");
+    expect(await page.call("use", backend)).toBe(kind === "isolated");
   });
 
   test.each([

@@ -99,7 +99,7 @@ describe("on wasm", () => {
     uninstall = await install(tf);
   });
 
-  test("where the memory is out of reach, as the threaded builds' is, tensors are copied", () => {
+  test("where the memory is out of reach, tensors are copied", () => {
     const { asm } = wasmOf();
     const { bytesInUse } = runtimeInfo();
     const wasm = wasmOf() as { asm?: unknown };

@@ -8,6 +8,8 @@ import { fastest, kernelsIn, kernelsLater, own } from "../../runtime/compile.js"
 import { Runtime, STAGGER } from "../../runtime/instance.js";
 import type { Kernels } from "../../runtime/kernels.js";
 import { runtime } from "../../runtime/runtime.js";
+import { sharing } from "../../runtime/shared.js";
+import { type Code, isBytes } from "../../runtime/variant.js";
 import type { Backend, TensorInfo } from "./types.js";
 
 /** A tensor that a kernel makes. */
@@ -148,28 +150,46 @@ class ArrayPlace extends Block implements Place {
 /** Backends that lend their memory. */
 const borrowed = new Map<Backend, Runtime>();
 
-const memoryOf = ({ wasm }: Backend): WebAssembly.Memory | undefined => wasm!.asm?.memory ?? wasm!.wasmMemory;
+const memoryOf = ({ wasm }: Backend): WebAssembly.Memory | undefined => wasm?.asm?.memory ?? wasm?.wasmMemory;
 
-/** Whether the kernels can run in the backend's memory: the threaded builds' is shared, which the binaries do not import. */
-const lends = (backend: Backend): boolean =>
-  backend.wasm !== undefined && memoryOf(backend)?.buffer instanceof ArrayBuffer;
+/**
+ * The kernels for a backend's memory, which its threaded build shares; undefined where it is out of reach, or shared while
+ * the engine takes only what was compiled before.
+ */
+function codeFor(memory: WebAssembly.Memory | undefined): Code | undefined {
+  if (!memory) return undefined;
+  const code = own(fastest());
+  if (memory.buffer instanceof ArrayBuffer) return code;
+  return isBytes(code) ? sharing(code) : undefined;
+}
 
-function borrow(backend: Backend, kernels: Kernels): Runtime {
+function borrow(backend: Backend, memory: WebAssembly.Memory, kernels: Kernels): Runtime {
   const wasm = backend.wasm!;
   const allocator = new Borrowed({
     alloc: (bytes) => wasm._malloc(bytes),
     free: (address) => wasm._free(address),
   });
-  const held = new Runtime({ kernels, memory: memoryOf(backend)!, allocator });
+  const held = new Runtime({ kernels, memory, allocator });
   borrowed.set(backend, held);
   return held;
 }
 
+/** The runtime in a backend's memory, made at the first call. */
+function lentBy(backend: Backend): Runtime | undefined {
+  const memory = memoryOf(backend);
+  const held = memory && borrowed.get(backend);
+  if (held) return held;
+  const code = codeFor(memory);
+  return code && borrow(backend, memory!, kernelsIn(memory!, code));
+}
+
 /** Compiles for a backend asynchronously, as some engines want it. */
 export async function prepare(backend: Backend): Promise<void> {
-  if (!lends(backend) || borrowed.has(backend)) return;
-  const kernels = await kernelsLater(memoryOf(backend)!, own(fastest()));
-  if (!borrowed.has(backend)) borrow(backend, kernels);
+  const memory = memoryOf(backend);
+  const code = borrowed.has(backend) ? undefined : codeFor(memory);
+  if (!code) return;
+  const kernels = await kernelsLater(memory!, code);
+  if (!borrowed.has(backend)) borrow(backend, memory!, kernels);
 }
 
 /** Forgets a backend, which is about to go. */
@@ -186,7 +206,7 @@ const cpu = (backend: Backend): Arrays => ({
   make: (shape, dtype, values) => backend.makeTensorInfo!(shape, dtype, values),
 });
 
-/** tfjs-backend-wasm with a memory of another kind. */
+/** tfjs-backend-wasm with a memory in which the kernels cannot run. */
 const wasm = (backend: Backend): Arrays => {
   const view = ({ dataId, shape, dtype }: TensorInfo): Values => {
     const View = dtype === "float32" ? Float32Array : Int32Array;
@@ -206,9 +226,7 @@ const wasm = (backend: Backend): Arrays => {
 
 /** The place for one call on a backend's tensors. */
 export function placeOn(backend: Backend): Place {
-  if (lends(backend)) {
-    const held = borrowed.get(backend) ?? borrow(backend, kernelsIn(memoryOf(backend)!, own(fastest())));
-    return new WasmPlace(backend, held);
-  }
+  const held = lentBy(backend);
+  if (held) return new WasmPlace(backend, held);
   return new ArrayPlace(backend.wasm ? wasm(backend) : cpu(backend));
 }
