@@ -11,7 +11,7 @@ export { narrow, widen } from "./stages/elements";
 export { transpose } from "./stages/transpose";
 import { columnsBegin, columnsFinish, columnsPass, columnsTile } from "./walks/columns";
 import { planColumns } from "./walks/columns/frame";
-import { backwardAllRows, backwardRows, beginRows, finishRows, forwardAllRows, forwardRows, partialOf, planRows } from "./walks/rows";
+import { planRows, rowsBegin, rowsFinish, rowsPass, rowsTile } from "./walks/rows";
 import { runsBegin, runsFinish, runsPass, runsTile } from "./walks/runs";
 import { planRuns } from "./walks/runs/frame";
 
@@ -35,20 +35,22 @@ export function plan(address: usize): void {
   pass.workspaceBytes = max(pass.workspaceBytes, STAGE_BYTES);
 }
 
+/** A pass in one direction, whole. */
+function whole(address: usize, backward: bool): void {
+  const pass = changetype<Pass>(address);
+  if (pass.walk == WALK.ROWS) rowsPass(pass, backward);
+  else if (pass.walk == WALK.RUNS) runsPass(pass, backward);
+  else columnsPass(pass, backward);
+}
+
 /** The forward pass, whole. */
 export function forward(address: usize): void {
-  const pass = changetype<Pass>(address);
-  if (pass.walk == WALK.ROWS) forwardAllRows(pass);
-  else if (pass.walk == WALK.RUNS) runsPass(pass, false);
-  else columnsPass(pass, false);
+  whole(address, false);
 }
 
 /** The backward pass, whole. */
 export function backward(address: usize): void {
-  const pass = changetype<Pass>(address);
-  if (pass.walk == WALK.ROWS) backwardAllRows(pass);
-  else if (pass.walk == WALK.RUNS) runsPass(pass, true);
-  else columnsPass(pass, true);
+  whole(address, true);
 }
 
 /** Before the kernels, rows [from, to): `stream += added`. */
@@ -77,7 +79,7 @@ export function afterBackward(address: usize, from: usize, to: usize): void {
 /** Before a phase's tiles: what all of them share. */
 export function begin(address: usize, phase: u32): void {
   const pass = changetype<Pass>(address);
-  if (pass.walk == WALK.ROWS) beginRows(pass);
+  if (pass.walk == WALK.ROWS) rowsBegin(pass);
   else if (pass.walk == WALK.RUNS) runsBegin(pass, phase == PHASE.BACKWARD);
   else columnsBegin(pass, phase);
 }
@@ -85,18 +87,15 @@ export function begin(address: usize, phase: u32): void {
 /** One tile of a phase, in `worker`'s part of the workspace. */
 export function tile(address: usize, phase: u32, index: u32, worker: u32): void {
   const pass = changetype<Pass>(address);
-  if (pass.walk == WALK.ROWS) {
-    const work = pass.workspace + usize(worker) * pass.workspaceStride;
-    if (phase == PHASE.FORWARD) forwardRows(pass, index, work);
-    else backwardRows(pass, index, work, partialOf(pass, index));
-  } else if (pass.walk == WALK.RUNS) runsTile(pass, phase == PHASE.BACKWARD, index, worker);
+  if (pass.walk == WALK.ROWS) rowsTile(pass, phase, index, worker);
+  else if (pass.walk == WALK.RUNS) runsTile(pass, phase == PHASE.BACKWARD, index, worker);
   else columnsTile(pass, phase, index, worker);
 }
 
 /** After a phase's tiles: their sums, added up in the order of tiles. */
 export function finish(address: usize, phase: u32): void {
   const pass = changetype<Pass>(address);
-  if (pass.walk == WALK.ROWS) finishRows(pass, phase);
+  if (pass.walk == WALK.ROWS) rowsFinish(pass, phase);
   else if (pass.walk == WALK.RUNS) runsFinish(pass, phase == PHASE.BACKWARD);
   else columnsFinish(pass, phase);
 }

@@ -3,32 +3,18 @@
  * scales; once a row, what their sums say decides whether they may stand. The few rows that may not are computed here, in
  * float64, where squares and products of float32 values fit.
  */
+import { LARGE, LEAST_DOT, LEAST_DY, MOST_DY } from "./coefficients/scales";
 import { Row } from "./kernel/row";
+import { EPS_RULES, TINY } from "./moments";
 
-/** Below this mean square, squares may have vanished in float32 (2^-100). */
-// @ts-ignore: decorator
-@inline const TINY: f64 = 7.888609052210118e-31;
-/** The eps from which a variance below TINY makes no difference (2^-60). */
-// @ts-ignore: decorator
-@inline const EPS_RULES: f64 = 8.673617379884035e-19;
-/** An rstd within 2^-40 to 2^40 and a mean within 2^100 keep xhat, and what it is multiplied by, in range. */
+/** An rstd within 2^-40 to 2^40 and a mean within LARGE keep xhat, and what it is multiplied by, in range. */
 // @ts-ignore: decorator
 @inline const FLAT: f64 = 9.094947017729282e-13;
 // @ts-ignore: decorator
 @inline const STEEP: f64 = 1099511627776.0;
-// @ts-ignore: decorator
-@inline const LARGE: f64 = 1.2676506002282294e30;
-/** Mean sizes of gradients that need no scale: 2^-80 to 2^80. */
-// @ts-ignore: decorator
-@inline const FAINT: f64 = 8.271806125530277e-25;
-// @ts-ignore: decorator
-@inline const LOUD: f64 = 1.2089258196146292e24;
 /** Least coefficient of x - mu in dx, unless it is 0: x - mu may be as small (2^-120). */
 // @ts-ignore: decorator
 @inline const SLOPE: f64 = 7.52316384526264e-37;
-/** Mean size of `gamma * dy * xhat` below which such products may have vanished (2^-110). */
-// @ts-ignore: decorator
-@inline const FAINT_DOT: f64 = 7.703719777548943e-34;
 
 /** The variance that one must exceed to stand. */
 export function leastVariance(eps: f64): f64 {
@@ -49,7 +35,7 @@ export function leastVariance(eps: f64): f64 {
 
 /** The size from which the sum of `count` dot products stands. */
 export function leastDot(count: usize): f64 {
-  return f64(count) * FAINT_DOT;
+  return f64(count) * LEAST_DOT;
 }
 
 /** Whether backward's sums may stand: nothing left the range, nothing may have vanished. */
@@ -63,7 +49,7 @@ export function leastDot(count: usize): f64 {
 @inline export function gradientInRange(mean1: f64, mean2: f64, q: f64): bool {
   const size = max(abs(mean1), abs(mean2));
   const slope = abs(q);
-  return size == 0 || (size >= FAINT && size <= LOUD && (slope == 0 || (slope >= SLOPE && slope <= LARGE)));
+  return size == 0 || (size >= LEAST_DY && size <= MOST_DY && (slope == 0 || (slope >= SLOPE && slope <= LARGE)));
 }
 
 /** Whether any of `n` parameters is so large that a product with it may leave the range, where what is added brings it back. */

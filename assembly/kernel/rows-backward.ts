@@ -127,7 +127,7 @@ export function gradient(row: Row): void {
 
 /** Below these, terms of a sum may have vanished in float32 (2^-96); beyond the others it may have left the range. */
 // @ts-ignore: decorator
-@inline const FAINT: f32 = 1.2621774483536189e-29;
+@inline const LEAST: f32 = 1.2621774483536189e-29;
 
 /**
  * Adds float32 sums to float64, `bytes` of dgamma's and as many of dbeta's, and clears them. Vectors that may have left float32's
@@ -135,14 +135,14 @@ export function gradient(row: Row): void {
  */
 export function flush(dgamma: usize, dbeta: usize, bytes: usize, toGamma: usize, toBeta: usize): u32 {
   const zero = f32x4.splat(0);
-  const faint = f32x4.splat(FAINT);
+  const least = f32x4.splat(LEAST);
   const most = f32x4.splat(f32.MAX_VALUE);
   let left: u32 = 0;
   for (let at: usize = 0; at < bytes; at += 16) {
     const t = v128.load(dgamma + at);
     const s = v128.load(dbeta + at);
     const size = f32x4.add(f32x4.abs(s), f32x4.abs(t));
-    const fine = v128.or(v128.and(f32x4.ge(size, faint), f32x4.lt(size, most)), f32x4.eq(size, zero));
+    const fine = v128.or(v128.and(f32x4.ge(size, least), f32x4.lt(size, most)), f32x4.eq(size, zero));
     if (i32x4.all_true(fine)) {
       addTo(toGamma + (at << 1), t);
       addTo(toBeta + (at << 1), s);

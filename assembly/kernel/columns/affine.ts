@@ -3,7 +3,7 @@
  * one row after the other, for what comes from memory; `…Lanes` takes a vector of 1 to 4 columns, with the mean's low half and
  * scales. All give a column the same bits.
  */
-import { AFFINE } from "../../coefficients";
+import { AFFINE } from "../../coefficients/affine";
 import { clamp, Epilogue, floorOf } from "../../epilogues/forward";
 import { loadTail, madd, maddTo, passBits, storeTail } from "../../simd/lanes";
 import { STRIP } from "./layout";

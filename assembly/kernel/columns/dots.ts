@@ -1,5 +1,5 @@
 /** Sums of columns backward: of dy, as the epilogue lets it through, and of `dy * (x - mu)`. */
-import { AFFINE } from "../../coefficients";
+import { AFFINE } from "../../coefficients/affine";
 import { Gate } from "../../epilogues/backward";
 import { addTo, keep, loadTail, madd } from "../../simd/lanes";
 import { STRIP, SUMS } from "./layout";

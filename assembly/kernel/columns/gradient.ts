@@ -2,7 +2,8 @@
  * `dx = p * dy + (q * (x - mu) + r)` down columns, dy as the epilogue lets it through; with `frozen` statistics `p * dy`, x unread
  * unless the epilogue asks. The variants are those of affine.ts.
  */
-import { AFFINE, GRADIENT } from "../../coefficients";
+import { AFFINE } from "../../coefficients/affine";
+import { GRADIENT } from "../../coefficients/gradient";
 import { Gate } from "../../epilogues/backward";
 import { keep, loadTail, madd, storeTail } from "../../simd/lanes";
 import { passAgain } from "./dots";

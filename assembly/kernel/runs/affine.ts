@@ -2,7 +2,7 @@
  * `y = epilogue((x - mu) * a + b)` along a run. `record` is the run's lane of the planes of coefficients.ts. Runs that need scales
  * are scaled.ts's.
  */
-import { AFFINE } from "../../coefficients";
+import { AFFINE } from "../../coefficients/affine";
 import { clamp, Epilogue, floorOf } from "../../epilogues/forward";
 import { loadTail, storeTail } from "../../simd/lanes";
 import { STEP } from "./moments";

@@ -2,7 +2,8 @@
  * Backward along a run: the dot products, and `dx = p * dy + (q * (x - mu) + r)`, dy as the activation lets it through. Runs that
  * need scales are scaled.ts's. The last vectors are taken here all the same: by another call backward of 14 x 14 takes a tenth longer.
  */
-import { AFFINE, GRADIENT } from "../../coefficients";
+import { AFFINE } from "../../coefficients/affine";
+import { GRADIENT } from "../../coefficients/gradient";
 import { Gate } from "../../epilogues/backward";
 import { high, keep, loadTail, low, madd, storeTail, sum } from "../../simd/lanes";
 import { STEP, STEPS } from "./moments";

@@ -1,5 +1,6 @@
 /** Runs that need scales, and backward those of given statistics: a vector at a time, whatever comes last. */
-import { AFFINE, GRADIENT } from "../../coefficients";
+import { AFFINE } from "../../coefficients/affine";
+import { GRADIENT } from "../../coefficients/gradient";
 import { clamp, floorOf } from "../../epilogues/forward";
 import { high, keep, loadTail, low, madd, maddTo, passBits, storeTail } from "../../simd/lanes";
 

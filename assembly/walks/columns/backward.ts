@@ -1,10 +1,10 @@
 /** The backward pass down columns: an example's coefficients, sums and gradients, and dx. */
-import { dotsOf, gradientOf } from "../../coefficients";
+import { dotsOf, gradientOf } from "../../coefficients/gradient";
 import { Pass } from "../../pass";
 import { clear } from "../../simd/lanes";
 import { FROZEN, OWN, REDUCE, RMS } from "../../steps";
 import { SUMS, sumOf } from "../../kernel/columns/layout";
-import { GRADIENT } from "../../coefficients";
+import { GRADIENT } from "../../coefficients/gradient";
 import { applyGradient } from "./apply";
 import { affineCoefficients, areRounded } from "./forward";
 import { BLOCK, clearOf, EPILOGUE, gradientEpilogueOf, Frame, isFar } from "./frame";

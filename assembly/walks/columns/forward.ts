@@ -1,5 +1,5 @@
 /** The forward pass down columns: an example's pivots, sums, statistics and coefficients, and y. */
-import { affineOf, rstdOf } from "../../coefficients";
+import { affineOf, rstdOf } from "../../coefficients/affine";
 import { BLOCK, clearOf, Frame, isFar } from "./frame";
 import { ACTIVATION, Pass } from "../../pass";
 import { EXACTLY, REDUCE, RMS } from "../../steps";

@@ -1,5 +1,6 @@
 /** The second look at dot products that may not stand as they are. */
-import { FAINT_DOT, GRADIENT, gradientScale, LESS } from "../../coefficients";
+import { GRADIENT } from "../../coefficients/gradient";
+import { LEAST_DOT, gradientScale, LESS } from "../../coefficients/scales";
 import { dotsLanes } from "../../kernel/columns/dots";
 import { sizeOf, SUMS, sumOf } from "../../kernel/columns/layout";
 import { Pass } from "../../pass";
@@ -141,7 +142,7 @@ function sharpenDots(p: Pass, f: Frame, e: usize, block: usize, mean: usize, rst
 export function settleDots(p: Pass, f: Frame, e: usize, rounded: bool, block: usize, mean: usize, rstd: usize): void {
   const plane = f.plane;
   const sums = block + BLOCK.SUMS * plane;
-  const least = f64x2.splat(f64(p.rows) * FAINT_DOT);
+  const least = f64x2.splat(f64(p.rows) * LEAST_DOT);
   let settled = true;
   for (let c: usize = 0; c < f.real; c += 4) {
     const record = block + BLOCK.RECORD * plane + (c << 2);

@@ -4,7 +4,7 @@ import { readAlong } from "../../far";
 import { DOT_ROWS, dotsLanes, dotsStrips } from "../../kernel/columns/dots";
 import { sizeOf, STRIP, SUMS, sumOf } from "../../kernel/columns/layout";
 import { GROUPS, momentsApart, momentsLanes, momentsStrips, MOMENT_ROWS } from "../../kernel/columns/moments";
-import { GRADIENT } from "../../coefficients";
+import { GRADIENT } from "../../coefficients/gradient";
 import { BLOCK, EPILOGUE } from "./frame";
 
 /** Adds the moments of `rows` rows about the pivots of a block, a vector of columns at a time, from column `from` on. */

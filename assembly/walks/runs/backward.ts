@@ -1,5 +1,6 @@
 /** The backward pass along runs, for some groups of an example. */
-import { AFFINE, dotsOf, GRADIENT, gradientOf } from "../../coefficients";
+import { AFFINE } from "../../coefficients/affine";
+import { dotsOf, GRADIENT, gradientOf } from "../../coefficients/gradient";
 import { Again, Kept, Open } from "../../epilogues/backward";
 import { sumOf } from "../../kernel/columns/layout";
 import { dotsRun, gradientRun } from "../../kernel/runs/gradient";

@@ -1,5 +1,5 @@
 /** The forward pass along runs, for some groups of an example. */
-import { AFFINE, affineOf, rstdOf } from "../../coefficients";
+import { AFFINE, affineOf, rstdOf } from "../../coefficients/affine";
 import { Added, Plain } from "../../epilogues/forward";
 import { affineRun } from "../../kernel/runs/affine";
 import { affineScaled } from "../../kernel/runs/scaled";

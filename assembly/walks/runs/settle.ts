@@ -1,5 +1,5 @@
 /** The second look at a channel's dot products that may not stand as they are. */
-import { gradientScale, LESS } from "../../coefficients";
+import { gradientScale, LESS } from "../../coefficients/scales";
 import { Pass } from "../../pass";
 import { dots } from "./backward";
 import { Frame } from "./frame";
