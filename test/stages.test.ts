@@ -406,3 +406,17 @@ test("decomposeGradient takes dy through the activation", async () => {
     for (let c = 0; c < shares.length; c++) expect(Math.abs(is[c]! - shares[c]!)).toBeLessThan(1e-5);
   }
 });
+
+test("a modulation without places for its gradients writes nowhere else", async () => {
+  const { tensor, InstanceNorm, LayerNorm } = await load("simd");
+  // What lies first in memory.
+  const first = tensor([4096], new Float32Array(4096).fill(7));
+  for (const layer of [new InstanceNorm(33), new LayerNorm(33, { layout: "channels-first" })]) {
+    const shape = [11, 33, 5];
+    const [x, y, dx] = [tensor(shape, normals(1815, 1)), tensor(shape), tensor(shape)];
+    const modulation = { scale: tensor([11, 33]), shift: tensor([11, 33]) };
+    layer.forwardInto(x, y, { modulation });
+    layer.backwardInto(x, dx);
+  }
+  expect(first.toArray().every((value) => value === 7)).toBe(true);
+});

@@ -115,7 +115,7 @@ export function startRows(p: Pass, from: usize, to: usize, worker: usize): void 
   for (let i = from; i < to; i++) {
     if (p.scale && p.sums && i % p.perCondition == 0) memory.fill(p.sums, 0, runs ? 16 : 2 * half);
     for (let j: usize = 0; j < row; j += CHUNK) startAt(p, i, j, row, min(CHUNK, row - j), a, a + 4 * CHUNK, a + 8 * CHUNK);
-    if (!p.scale || !p.sums || (i + 1) % p.perCondition != 0) continue;
+    if (!p.scale || !p.dscale || (i + 1) % p.perCondition != 0) continue;
     const condition = i / p.perCondition;
     if (runs) {
       store<f32>(p.dscale + (condition << 2), f32(load<f64>(p.sums)));

@@ -189,7 +189,9 @@ function stagesOf(
 ): Stages | undefined {
   if (!extras || !isFinished(extras) || size === 0) return undefined;
   const z = inPlace ? scratch.take(4 * size) : 0;
-  const wanted = extras.scale && (further?.scale || places!.geometry.length > 1);
+  const { perElement, length } = places!.geometry;
+  // Kernels of runs sum whether or not anyone asks.
+  const wanted = extras.scale && (further?.scale || (!perElement && length > 1));
   const sums = wanted ? scratch.take(16 * (rowOf(places!.geometry) + 8)) : 0;
   const masked = segments ? scratch.take(4 * size) : 0;
   return { z, sums, masked, further };
