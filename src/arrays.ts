@@ -1,5 +1,6 @@
 import { brandOf, COPY } from "./brand.js";
 import { conversionOf } from "./conversions.js";
+import { bitsOf, type Element, FLOAT16, type HalfArray } from "./element.js";
 import { describe, detached, foreign, proxied, rangeError, typeError } from "./errors.js";
 import { bufferGetter, isDetached, kindOf, lengthGetter, offsetGetter } from "./typed.js";
 
@@ -16,7 +17,7 @@ const growable = changes(Shared, "growable");
 const immutable = changes(ArrayBuffer, "immutable");
 
 /** Whether writing to an array would throw. */
-export const isImmutable = (array: Float32Array): boolean => {
+export const isImmutable = (array: Float32Array | Uint16Array): boolean => {
   const buffer = bufferGetter.call(array);
   return immutable !== undefined && buffer instanceof ArrayBuffer && immutable.call(buffer);
 };
@@ -36,12 +37,17 @@ export const isFloat32Array = (value: unknown): value is Float32Array => kindOf(
 /** The same for Float64Array. */
 export const isFloat64Array = (value: unknown): value is Float64Array => kindOf(value) === "Float64Array";
 
+/** The same for Float16Array, which not every platform has. */
+export const isFloat16Array = (value: unknown): value is HalfArray => kindOf(value) === "Float16Array";
+
+/** The same for Uint16Array. */
+export const isUint16Array = (value: unknown): value is Uint16Array => kindOf(value) === "Uint16Array";
+
 /** The same for Uint8Array. */
 export const isUint8Array = (value: unknown): value is Uint8Array => kindOf(value) === "Uint8Array";
 
 /** Its true length, whatever a subclass says; 0 if its buffer is detached. */
-export const lengthOf = (array: Float32Array | Float64Array | Uint8Array): number =>
-  lengthGetter.call(array) as number;
+export const lengthOf = (array: ArrayBufferView): number => lengthGetter.call(array) as number;
 
 /**
  * Whether its length may change while it is used: another thread can grow shared memory at any moment. By the buffer's own
@@ -94,32 +100,44 @@ export const copyOf64 = (array: Float64Array): Float64Array =>
 
 /** An array that was given, and where to find its values once linear memory has grown, which detaches its views. */
 export interface Given {
-  array: Float32Array;
+  /** Of 16-bit values, their bits. */
+  array: Float32Array | Uint16Array;
   size: number;
   /** Its byte offset in linear memory; -1 for an array with memory of its own. */
   offset: number;
   shape: undefined;
   address: undefined;
   dtype: undefined;
+  element: Element;
 }
 
 /** Reads what there is to know of an array, its length just once; `linear` is any view of linear memory. */
-export function given(array: Float32Array, linear: Float32Array): Given {
+export function given(array: Float32Array | HalfArray | Uint16Array, linear: Float32Array): Given {
   const size = lengthOf(array);
   const own = bufferGetter.call(array) !== linear.buffer;
+  const wide = isFloat32Array(array);
   return {
-    array: own ? fixed(array, size) : array,
+    array: !wide ? bitsOf(array, size) : own ? fixed(array, size) : array,
     size,
     offset: own ? -1 : (offsetGetter.call(array) as number),
     shape: undefined,
     address: undefined,
     dtype: undefined,
+    element: wide ? 0 : FLOAT16,
   };
 }
 
-/** The array that was given, or a view of the same place where it has been detached since. */
+/** The array of float32 that was given, or a view of the same place where it has been detached since. */
 export const renewed = ({ array, size, offset }: Given, linear: Float32Array): Float32Array =>
-  offset < 0 || lengthOf(array) === size ? array : linear.subarray(offset / 4, offset / 4 + size);
+  offset < 0 || lengthOf(array) === size
+    ? (array as Float32Array)
+    : linear.subarray(offset / 4, offset / 4 + size);
+
+/** The same of 16-bit values. */
+export const renewedBits = ({ array, size, offset }: Given, linear: Float32Array): Uint16Array =>
+  offset < 0 || lengthOf(array) === size
+    ? (array as Uint16Array)
+    : new Uint16Array(linear.buffer, offset, size);
 
 /**
  * Copies the first `length` values of `from` into `to`, and no more, however long `from` has become; whatever a subclass has
@@ -156,7 +174,7 @@ export function notArray(who: string, name: string, expected: string, value: unk
 export function checkAttached(
   who: string,
   name: string,
-  array: Float32Array,
+  array: ArrayBufferView,
   length = lengthOf(array),
 ): void {
   if (length > 0 || !isDetached(array)) return;

@@ -18,6 +18,8 @@ function liesInOrder(shape: ArrayLike<number>, strides: ArrayLike<number>, offse
 }
 
 function ofView(name: string, view: View): string {
+  if (kindOf(view) === "Uint16Array")
+    return `: bits of float16 or bfloat16 go into tensor(shape, ${name}, { dtype }); Float32Array.from(${name}) converts integers`;
   if (kindOf(view).startsWith("Big")) return `: Float32Array.from(${name}, Number) converts it`;
   // Node's Buffer, and bytes in general, are more often a file's bytes than numbers.
   const bytes = `new Float32Array(${name}.buffer, ${name}.byteOffset, ${name}.byteLength / 4)`;

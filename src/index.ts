@@ -36,4 +36,13 @@ export {
   type WasmSource,
 } from "./runtime/runtime.js";
 export type { LoadResult, StateDict, StateEntry, StateSource } from "./state.js";
-export { type DType, type Numbers, Tensor, type TensorOptions, tensor, tidy } from "./tensor.js";
+export {
+  type DataOf,
+  type DType,
+  type HalfArray,
+  type Numbers,
+  Tensor,
+  type TensorOptions,
+  tensor,
+  tidy,
+} from "./tensor.js";

@@ -1,4 +1,4 @@
-import { checkLength, copyOf, isArray, isFloat32Array, lengthOf, notArray, sizeOf } from "./arrays.js";
+import { checkLength, isArray, notArray, sizeOf } from "./arrays.js";
 import { rangeError, read, typeError } from "./errors.js";
 
 /** Numbers as people have them: of any typed array, in a plain one, or nested as the shape is. */
@@ -16,9 +16,9 @@ function extentOf(who: string, name: string, value: unknown): number {
 }
 
 /** Room for as many numbers as a shape claims. */
-function roomFor(who: string, size: number): Float32Array {
+function roomFor<A>(who: string, size: number, Kind: new (size: number) => A): A {
   try {
-    return new Float32Array(size);
+    return new Kind(size);
   } catch (cause) {
     throw new RangeError(`${who}: expected memory for ${size} values, got none`, { cause });
   }
@@ -28,7 +28,7 @@ function roomFor(who: string, size: number): Float32Array {
 interface Reading {
   who: string;
   extents: readonly number[];
-  copy: Float32Array;
+  copy: Float32Array | Float64Array;
   at: number;
 }
 
@@ -52,22 +52,17 @@ function readPart(reading: Reading, called: string, part: unknown, axis: number)
 }
 
 /**
- * A copy of the numbers of `value`, in one row or nested as `shape` is, rounded to float32. No more is read than the shape
- * has.
+ * A copy of the numbers of `value`, in one row or nested as `shape` is, rounded to `Kind`. No more is read than the shape has.
  *
  * @throws TypeError for what is no array or no number; RangeError for another number of values, or another nesting
  */
-export function readNumbers(
+export function readNumbers<A extends Float32Array | Float64Array>(
   who: string,
   name: string,
   value: unknown,
   shape: readonly number[],
-): Float32Array {
-  if (isFloat32Array(value)) {
-    const length = lengthOf(value);
-    checkLength(who, name, shape, length);
-    return copyOf(value, length);
-  }
+  Kind: new (size: number) => A,
+): A {
   const length = extentOf(who, name, value);
   const first = length > 0 ? read(who, name, () => (value as ArrayLike<unknown>)[0]) : 0;
   const nested = isArray(first) || isTyped(first);
@@ -76,7 +71,7 @@ export function readNumbers(
     const extents = `${shape[0]} parts (shape [${shape.join(", ")}])`;
     if (length !== shape[0]) throw rangeError(who, `${name} to have ${extents}`, length);
   } else checkLength(who, name, shape, length);
-  const reading = { who, extents: nested ? shape : [size], copy: roomFor(who, size), at: 0 };
+  const reading = { who, extents: nested ? shape : [size], copy: roomFor(who, size, Kind), at: 0 };
   readPart(reading, name, value, 0);
   return reading.copy;
 }

@@ -4,30 +4,50 @@ import {
   copyInto,
   type Given,
   given,
+  isFloat16Array,
   isFloat32Array,
   isSame,
+  isUint16Array,
   renewed,
+  renewedBits,
   sizeOf,
 } from "./arrays.js";
 import { BRAND, COPY } from "./brand.js";
-import { disposed, proxied, readOptions, readShape, typeError } from "./errors.js";
+import {
+  bytesOf,
+  checkTold,
+  DTYPES,
+  type DType,
+  type Element,
+  FLOAT16,
+  float16Array,
+  type HalfArray,
+  roundToOdd,
+} from "./element.js";
+import { checkWord, disposed, proxied, readOptions, readShape } from "./errors.js";
 import { type Numbers, readNumbers } from "./numbers.js";
 import type { OwnFloat32Array } from "./own.js";
 import { Arena } from "./runtime/arena.js";
+import { narrowFrom, widenTo } from "./runtime/convert.js";
 import { type Runtime, runtime, withRoom } from "./runtime/runtime.js";
 import { made, unmade } from "./tidy.js";
 
+export type { DType, HalfArray } from "./element.js";
 export type { Numbers } from "./numbers.js";
 export { tidy } from "./tidy.js";
 
-/** How a Tensor's values lie in memory. */
-export type DType = "float32";
-
 /** The options of `tensor`. */
-export interface TensorOptions {
-  /** Default "float32". */
-  dtype?: DType | undefined;
+export interface TensorOptions<D extends DType = DType> {
+  /** How the values lie in memory; default "float32". Those of 16 bits take half the room, and are rounded once, to nearest even. */
+  dtype?: D | undefined;
 }
+
+/** What `data` is: for float16 the platform's Float16Array or, where it has none, as for bfloat16, the bits. */
+export type DataOf<D extends DType> = D extends "float32"
+  ? Float32Array
+  : D extends "float16"
+    ? HalfArray | Uint16Array
+    : Uint16Array;
 
 /** What the kernels need to know of a Tensor, out of reach of whoever holds it. */
 export interface Core {
@@ -40,6 +60,7 @@ export interface Core {
   /** 0 once disposed. */
   address: number;
   readonly dtype: DType;
+  readonly element: Element;
 }
 
 /** The core of a Tensor of this package; undefined for anything else. */
@@ -49,7 +70,7 @@ export let coreOf: (value: unknown) => Core | undefined;
 let last: readonly number[] | undefined;
 
 /** Views keep their Tensors: memory that can still be seen is not given to others. */
-const owners = new WeakMap<Float32Array, Tensor>();
+const owners = new WeakMap<object, Tensor<DType>>();
 
 /** How many values `inspect` shows. */
 const SHOWN = 8;
@@ -61,24 +82,38 @@ const SHOWN = 8;
 const uncloneable = () => "A Tensor cannot be cloned or sent: send tensor.toArray() and tensor.shape";
 
 /** What a Tensor is made of: an array that is copied as it is, or what numbers make. @throws TypeError, RangeError */
-function readData(who: string, name: string, data: unknown, shape: readonly number[]): Float32Array {
-  if (!isFloat32Array(data)) return readNumbers(who, name, data, shape);
+function readData(
+  who: string,
+  name: string,
+  data: unknown,
+  shape: readonly number[],
+  element: Element,
+): Float32Array | HalfArray | Uint16Array {
+  if (isFloat32Array(data) || (isFloat16Array(data) && element === FLOAT16)) {
+    checkAttached(who, name, data);
+    return data;
+  }
+  if (element === 0) return readNumbers(who, name, data, shape, Float32Array);
+  if (!isUint16Array(data)) return roundToOdd(readNumbers(who, name, data, shape, Float64Array));
   checkAttached(who, name, data);
+  checkTold(who, name, data, DTYPES[element]);
   return data;
 }
 
 function readDType(who: string, options: unknown): DType {
   const { dtype } = readOptions(who, options, { dtype: "float32" });
-  if (dtype !== "float32") throw typeError(who, 'dtype to be "float32"', dtype);
-  return dtype;
+  return checkWord(who, "dtype", dtype, ...DTYPES);
 }
 
-/** A float32 array in the kernels' own memory: layers read and write it in place, without a copy. */
-export class Tensor {
+/**
+ * An array in the kernels' own memory: layers read and write it in place, without a copy. Its values are float32, or of 16 bits; all
+ * arithmetic is float32 and wider, and what is stored is rounded once.
+ */
+export class Tensor<D extends DType = "float32"> {
   readonly #runtime: Runtime;
   readonly #arena: Arena<"data">;
   readonly #core: Core;
-  #view: Float32Array | undefined;
+  #view: DataOf<D> | undefined;
   /** @internal */
   readonly uncloneable = uncloneable;
 
@@ -88,14 +123,16 @@ export class Tensor {
   }
 
   /**
-   * @param data `size` numbers, in one row or nested as the shape is, of any kind of array; default zeros
+   * @param data `size` numbers, in one row or nested as the shape is, of any kind of array; default zeros. For a type of 16 bits
+   *   they are rounded once, and a Uint16Array holds the values' bits.
    * @throws TypeError, RangeError for a wrong shape or data; RangeError if memory cannot hold it
    */
-  constructor(shape: readonly number[], data?: Numbers, options?: TensorOptions) {
+  constructor(shape: readonly number[], data?: Numbers, options?: TensorOptions<D>) {
     const who = "Tensor";
     const own = readShape(who, shape);
     const dtype = options === undefined ? "float32" : readDType(who, options);
-    const values = data === undefined ? undefined : readData(who, "data", data, own);
+    const element = DTYPES.indexOf(dtype) as Element;
+    const values = data === undefined ? undefined : readData(who, "data", data, own, element);
     const held = runtime();
     let from: Given | undefined;
     if (values) {
@@ -104,23 +141,29 @@ export class Tensor {
     }
     this.#runtime = held;
     const size = sizeOf(own);
+    const bytes = bytesOf(element) * size;
     let counted = false;
     this.#arena = new Arena(held, this, () => {
-      if (counted) held.count(-1, 4 * size);
+      if (counted) held.count(-1, bytes);
     });
     try {
-      this.#arena.reserve({ data: 4 * size });
+      this.#arena.reserve({ data: bytes });
     } catch (error) {
       this.#arena.release();
       throw error;
     }
     counted = true;
-    held.count(1, 4 * size);
+    held.count(1, bytes);
     if (!last || !isSame(own, last)) last = Object.freeze(own);
     const { address } = this.#arena.slots.data;
-    this.#core = { array: undefined, size, offset: -1, shape: last, address, dtype };
-    if (from) copyInto(this.data, renewed(from, held.f32), 0, size);
-    else this.data.fill(0);
+    this.#core = { array: undefined, size, offset: -1, shape: last, address, dtype, element };
+    try {
+      if (from) write(held, this.#core, from);
+      else new Uint8Array(held.f32.buffer, address, bytes).fill(0);
+    } catch (error) {
+      this.#arena.release();
+      throw error;
+    }
     made(this);
   }
 
@@ -134,9 +177,9 @@ export class Tensor {
     return own(this).size;
   }
 
-  /** How a value lies in memory: "float32". */
-  get dtype(): DType {
-    return own(this).dtype;
+  /** How a value lies in memory. */
+  get dtype(): D {
+    return own(this).dtype as D;
   }
 
   /**
@@ -145,12 +188,15 @@ export class Tensor {
    * do not keep the view; `init({ initialMemory })` takes room ahead.
    *
    * Its `buffer` is all of linear memory: send `toArray()` to a worker, not `data`.
+   *
+   * Of float16 it is the platform's Float16Array, or, where there is none, the bits in a Uint16Array; of bfloat16 the bits.
    */
-  get data(): Float32Array {
-    const { address, size } = live("Tensor", own(this));
-    const { f32 } = this.#runtime;
-    if (this.#view?.buffer !== f32.buffer) {
-      this.#view = f32.subarray(address / 4, address / 4 + size);
+  get data(): DataOf<D> {
+    const { address, size, element } = live("Tensor", own(this));
+    const { buffer } = this.#runtime.f32;
+    if (this.#view?.buffer !== buffer) {
+      const View = element === 0 ? Float32Array : (element === FLOAT16 && float16Array()) || Uint16Array;
+      this.#view = new View(buffer, address, size) as DataOf<D>;
       owners.set(this.#view, this);
     }
     return this.#view;
@@ -159,34 +205,41 @@ export class Tensor {
   /**
    * Overwrites the values.
    *
-   * @param array `size` numbers, in one row or nested as the shape is, of any kind of array
+   * @param array `size` numbers, in one row or nested as the shape is, of any kind of array; for a type of 16 bits a Uint16Array
+   *   holds the values' bits
    * @throws TypeError, RangeError for anything else; nothing has changed then
    */
   set(array: Numbers): void {
     const who = "Tensor.set";
-    const { shape, size } = live("Tensor", own(this));
-    const from = given(readData(who, "array", array, shape), this.#runtime.f32);
+    const { shape, element } = live("Tensor", own(this));
+    const from = given(readData(who, "array", array, shape, element), this.#runtime.f32);
     checkLength(who, "array", shape, from.size);
     // Only now: reading the array may have run code that disposed of this, or made memory grow.
-    copyInto(this.data, renewed(from, this.#runtime.f32), 0, size);
+    write(this.#runtime, live("Tensor", own(this)), from);
   }
 
   /** A copy of the values, the caller's own. */
   toArray(): OwnFloat32Array {
-    return this.data.slice() as OwnFloat32Array;
+    const core = live("Tensor", own(this));
+    if (core.element === 0) return (this.data as Float32Array).slice() as OwnFloat32Array;
+    return widenTo(this.#runtime, core.address, core.size, core.element);
   }
 
   /** What JSON makes of it; `tensor(shape, data)` makes a Tensor of that again. Not finite values become null, as ever. */
-  toJSON(): { shape: number[]; dtype: DType; data: number[] } {
-    return { shape: [...this.shape], dtype: this.dtype, data: Array.from(this.data) };
+  toJSON(): { shape: number[]; dtype: D; data: number[] } {
+    return { shape: [...this.shape], dtype: this.dtype, data: Array.from(this.toArray()) };
   }
 
   /** What Node prints: shape, type and the first values. */
   [Symbol.for("nodejs.util.inspect.custom")](): string {
-    const { address, shape, dtype, size } = own(this);
+    const { address, shape, dtype, size, element } = own(this);
     const head = `Tensor ${dtype} [${shape.join(", ")}]`;
     if (address === 0) return `${head} (disposed)`;
-    const values = Array.from(this.data.subarray(0, SHOWN), (value) => `${Number(value.toPrecision(7))}`);
+    const shown = Math.min(size, SHOWN);
+    const first = element
+      ? widenTo(this.#runtime, address, shown, element)
+      : (this.data as Float32Array).subarray(0, shown);
+    const values = Array.from(first, (value) => `${Number(value.toPrecision(7))}`);
     if (size > SHOWN) values.push("…");
     return `${head} { ${values.join(", ")} }`;
   }
@@ -217,8 +270,16 @@ export class Tensor {
   }
 }
 
+/** Copies what was given to a Tensor's place. @throws RangeError if there is no memory to convert it in */
+function write(held: Runtime, { address, size, element }: Core, from: Given): void {
+  const { f32 } = held;
+  if (element === 0) copyInto(f32, renewed(from, f32), address / 4, size);
+  else if (from.element) new Uint16Array(f32.buffer, address, size).set(renewedBits(from, f32));
+  else narrowFrom(held, from, address, element);
+}
+
 /** The core of `this` in a method, where `this` may be a Proxy. @throws TypeError */
-function own(tensor: Tensor): Core {
+function own(tensor: Tensor<DType>): Core {
   const core = coreOf(tensor);
   if (!core) throw proxied("Tensor", "a Tensor");
   return core;
@@ -235,5 +296,8 @@ export function live(who: string, core: Core): Core {
  *
  * @throws TypeError, RangeError as its constructor
  */
-export const tensor = (shape: readonly number[], data?: Numbers, options?: TensorOptions): Tensor =>
-  withRoom(runtime(), () => new Tensor(shape, data, options));
+export const tensor = <D extends DType = "float32">(
+  shape: readonly number[],
+  data?: Numbers,
+  options?: TensorOptions<D>,
+): Tensor<D> => withRoom(runtime(), () => new Tensor<D>(shape, data, options));

@@ -35,7 +35,7 @@ describe("a length that was judged stays", () => {
         const ones = new Float32Array(4 * length).fill(1, 0, length);
         copyInto(linear, array, 0, length);
         expect(linear).toEqual(ones);
-        copyInto(linear.fill(0), operand.array);
+        copyInto(linear.fill(0), operand.array as Float32Array);
         expect(linear).toEqual(ones);
         expect(copyOf(array, length)).toEqual(new Float32Array(length).fill(1));
 

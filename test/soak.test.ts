@@ -163,7 +163,7 @@ describe("memory that grows within a call", () => {
         }
       }
     }
-    return made.map(({ data }) => data);
+    return made.map(({ data }) => data as Float32Array);
   }
   const kept: unknown[] = [];
 
@@ -174,7 +174,7 @@ describe("memory that grows within a call", () => {
     const free = () => memoryBytes - runtimeInfo().bytesInUse;
     while (free() > bytes + 4096) kept.push(tensor([Math.floor((free() - bytes) / 8)]));
     expect(runtimeInfo().memoryBytes).toBe(memoryBytes);
-    return made.map(({ data }) => data);
+    return made.map(({ data }) => data as Float32Array);
   }
 
   test("and takes x, out, dy and dx with it, where they are views of Tensors", () => {

@@ -114,7 +114,7 @@ describe("numbers of any kind", () => {
     expect(refusal(() => tensor.set(numbers)).message).toMatch(/disposed/);
   });
 
-  test("dtype is float32, and no other is taken", () => {
+  test("dtype is float32 by default, and only what is known is taken", () => {
     expect(library.tensor([1]).dtype).toBe("float32");
     expect(library.tensor([1], [2], { dtype: "float32" }).dtype).toBe("float32");
     expectRefused(

@@ -3,13 +3,13 @@ import type { Runtime } from "../runtime/runtime.js";
 import type { Scratch } from "../runtime/scratch.js";
 import { type Core, live } from "../tensor.js";
 import type { Geometry } from "./geometry.js";
-import { copyIn, copyOut, type Operand } from "./operand.js";
+import { copyIn, copyOut, type Operand, ownPlace, place } from "./operand.js";
 import { FIELD, type Pass } from "./pass.js";
 
 /** An operand that backward needs again: a Tensor, which must stay unchanged, or a copy in the context. */
 export interface Kept {
   readonly operand: Operand;
-  /** Where its copy lies, from `places.extra` on; -1 for a Tensor in its own place. */
+  /** Where its copy lies, from `places.extra` on; -1 for a Tensor of float32 in its own place. */
   readonly offset: number;
 }
 
@@ -44,33 +44,37 @@ export function addressOf(who: string, kept: Kept | undefined, base: number): nu
   return base + kept.offset;
 }
 
-/** Brings an operand to its place, and into the order that kernels walk. */
+/** Brings an operand to its place, as float32 and in the order that kernels walk. */
 export function bring(held: Runtime, scratch: Scratch, operand: Operand, address: number, g: Geometry): void {
   if (g.turned === undefined) {
-    if (operand.array) copyIn(held, operand, address);
+    copyIn(held, operand, address);
     return;
   }
-  const from = operand.address ?? scratch.take(4 * operand.size);
-  if (operand.array) copyIn(held, operand, from);
+  const from = place(scratch, operand);
+  copyIn(held, operand, from);
   const positions = g.outer / (g.turned || 1);
   held.kernels.transpose(from, address, g.turned, g.length, positions);
 }
 
-/** Takes an operand from its place. */
+/** Takes an operand from its place; what was there may be lost. */
 export function carry(held: Runtime, scratch: Scratch, operand: Operand, address: number, g: Geometry): void {
   if (g.turned === undefined) {
-    if (operand.array) copyOut(held, operand, address);
+    copyOut(held, operand, address);
     return;
   }
-  const to = operand.address ?? scratch.take(4 * operand.size);
+  const to = place(scratch, operand);
   const positions = g.outer / (g.turned || 1);
   held.kernels.transpose(address, to, g.turned, positions, g.length);
-  if (operand.array) copyOut(held, operand, to);
+  copyOut(held, operand, to);
 }
 
+/** Where kernels read and write an operand as it lies. */
+export const ownPlaceOf = (operand: Operand, g: Geometry): number | undefined =>
+  g.turned === undefined ? ownPlace(operand) : undefined;
+
 /** Where an operand lies in the order that kernels walk. */
-export const placeOf = (scratch: Scratch, { address, size }: Operand, g: Geometry): number =>
-  g.turned === undefined && address !== undefined ? address : scratch.take(4 * size);
+export const placeOf = (scratch: Scratch, operand: Operand, g: Geometry): number =>
+  ownPlaceOf(operand, g) ?? scratch.take(4 * operand.size);
 
 /** Where they lie. */
 export interface ExtraAddresses {

@@ -5,19 +5,22 @@ import {
   copyInto,
   type Given,
   given,
+  isFloat16Array,
   isFloat32Array,
   isImmutable,
   isSame,
   notArray,
   renewed,
+  renewedBits,
 } from "../arrays.js";
+import { type DType, float16Array, type HalfArray } from "../element.js";
 import { describe, rangeError, typeError } from "../errors.js";
 import { type Runtime, runtime } from "../runtime/runtime.js";
 import type { Scratch } from "../runtime/scratch.js";
 import { type Core, coreOf, live, Tensor } from "../tensor.js";
 
-/** A minibatch: a Float32Array, which is copied in and out, or a Tensor, which is read and written in place. */
-export type Minibatch = Float32Array | Tensor;
+/** A minibatch: a Float32Array or Float16Array, which is copied in and out, or a Tensor, which is read and written in place. */
+export type Minibatch = Float32Array | HalfArray | Tensor<DType>;
 
 /** In place of a minibatch to write to: a new one. */
 export const NEW = Symbol();
@@ -25,11 +28,12 @@ export const NEW = Symbol();
 /** A minibatch that was given: a Tensor's core, or an array. */
 export type Operand = Core | Given;
 
-/** Reads a minibatch argument. @throws TypeError unless it is a Float32Array or a Tensor in use */
+/** Reads a minibatch argument. @throws TypeError unless it is a Float32Array, a Float16Array or a Tensor in use */
 export function readOperand(who: string, name: string, value: unknown): Operand {
   const core = coreOf(value);
   if (core) return live(who, core);
-  if (!isFloat32Array(value)) throw notArray(who, name, "a Float32Array or a Tensor", value);
+  if (isFloat16Array(value)) checkAttached(who, name, value);
+  else if (!isFloat32Array(value)) throw notArray(who, name, "a Float32Array or a Tensor", value);
   const operand = given(value, runtime().f32);
   checkAttached(who, name, value, operand.size);
   return operand;
@@ -53,25 +57,48 @@ export function readOutput(who: string, name: string, value: unknown, shape: rea
   return operand;
 }
 
-/** A new minibatch of the kind of `like`. */
-export const newLike = (like: Operand, shape: readonly number[]): Minibatch =>
-  like.array ? new Float32Array(like.size) : new Tensor(shape);
+/** A new minibatch of the kind and the type of `like`. */
+export function newLike(like: Operand, shape: readonly number[]): Minibatch {
+  if (!like.array) return new Tensor(shape, undefined, { dtype: like.dtype });
+  return like.element ? new (float16Array()!)(like.size) : new Float32Array(like.size);
+}
 
 /** Gives up a new minibatch, if there was one. */
 export function drop(minibatch: Minibatch | undefined): void {
   if (minibatch instanceof Tensor) minibatch.dispose();
 }
 
-/** Where an operand lies: its Tensor, or room for its array. */
-export const place = (scratch: Scratch, { address, size }: Operand): number =>
-  address ?? scratch.take(4 * size);
+/** Where kernels may read and write an operand as it lies: a Tensor of float32. */
+export const ownPlace = ({ address, element }: Operand): number | undefined =>
+  element === 0 ? address : undefined;
 
-/** Copies an array to its place. */
-export function copyIn({ f32 }: Runtime, operand: Given, address: number): void {
-  copyInto(f32, renewed(operand, f32), address / 4, operand.size);
+/** Where an operand lies as kernels take it: its own place, or room for it. */
+export const place = (scratch: Scratch, operand: Operand): number =>
+  ownPlace(operand) ?? scratch.take(4 * operand.size);
+
+/** Brings what is not in its own place there, as float32. */
+export function copyIn({ f32, kernels }: Runtime, operand: Operand, address: number): void {
+  const { array, size, element } = operand;
+  if (!element) {
+    if (array) copyInto(f32, renewed(operand, f32), address / 4, size);
+    return;
+  }
+  // Bits lie in the second half of the room, so that no value is overwritten before it is read.
+  const from = array ? address + 2 * size : operand.address;
+  if (array) bitsAt(f32, from, size).set(renewedBits(operand, f32));
+  kernels.widen(from, address, size, element);
 }
 
-/** Copies an array from its place. */
-export function copyOut({ f32 }: Runtime, operand: Given, address: number): void {
-  copyFrom(f32, address / 4, renewed(operand, f32), operand.size);
+/** Takes what is not in its own place from there. Of 16-bit values what was there is lost. */
+export function copyOut({ f32, kernels }: Runtime, operand: Operand, address: number): void {
+  const { array, size, element } = operand;
+  if (!element) {
+    if (array) copyFrom(f32, address / 4, renewed(operand, f32), size);
+    return;
+  }
+  kernels.narrow(address, array ? address : operand.address, size, element);
+  if (array) renewedBits(operand, f32).set(bitsAt(f32, address, size));
 }
+
+const bitsAt = ({ buffer }: Float32Array, address: number, size: number): Uint16Array =>
+  new Uint16Array(buffer, address, size);

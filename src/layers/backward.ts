@@ -1,6 +1,6 @@
 import type { GradientSums } from "../analysis/gap.js";
 import type { Context, Saved } from "../engine/context.js";
-import { addressOf, bring, carry, isFinished, placeOf, setExtras } from "../engine/extras.js";
+import { addressOf, bring, carry, isFinished, ownPlaceOf, placeOf, setExtras } from "../engine/extras.js";
 import { rowOf, statisticsOf } from "../engine/geometry.js";
 import { isApart, runParts } from "../engine/masked.js";
 import {
@@ -10,6 +10,7 @@ import {
   NEW,
   newLike,
   type Operand,
+  ownPlace,
   place,
   readOperand,
   readOutput,
@@ -25,7 +26,14 @@ import { checkAsked, FurtherGradients } from "./gradients.js";
 import { readBackwardCall } from "./options.js";
 import type { Parameter } from "./parameters.js";
 
-const inputOf = ({ saved, places }: Context): number => (saved!.x ? saved!.x.address : places!.x);
+/** Where the forward's input is, as kernels take it; of a Tensor of 16 bits room for it, which `bringInput` fills. */
+const inputOf = ({ saved, places }: Context, scratch: Scratch): number =>
+  saved!.x ? place(scratch, saved!.x) : places!.x;
+
+/** Widens the forward's input, if it is a Tensor of 16 bits. */
+function bringInput({ held, saved }: Context, address: number): void {
+  if (saved!.x) copyIn(held, saved!.x, address);
+}
 
 /** A parameter that takes gradients: one that is there and not frozen. */
 const wanted = (parameter: Parameter | null): Parameter | null =>
@@ -93,28 +101,32 @@ export function backward(
     const source = placeOf(scratch, from, geometry);
     if (!into) fresh = newLike(from, shape);
     const to = into ?? readOperand(who, "dx", fresh);
-    // An array's gradient needs one place for both: kernels write dx over dy.
-    const own = geometry.turned === undefined ? to.address : undefined;
+    const x = inputOf(context, scratch);
+    // What is brought needs one place for both: kernels write dx over dy.
+    const own = ownPlaceOf(to, geometry);
+    const brought = geometry.turned === undefined && ownPlace(from) === undefined;
     further = new FurtherGradients(who, call, saved, geometry, scratch, from, !into);
     const { residual: other, stream } = further;
     // The stream's gradient is read after dx is there.
     const apart = own !== undefined && own === stream?.address;
-    const dx = apart ? scratch.take(4 * to.size) : (own ?? (from.array ? source : scratch.take(4 * to.size)));
+    const dx = apart ? scratch.take(4 * to.size) : (own ?? (brought ? source : scratch.take(4 * to.size)));
     const dresidual = other?.address ?? 0;
     const stages = stagesOf(context, saved, further, scratch, source === dx);
     const pairs = segments ? placeSegments(held, scratch, segments) : 0;
     if (held.f32 !== f32) core.learned.check(who);
     bring(held, scratch, from, source, geometry);
+    bringInput(context, x);
     further.bringStream(held, scratch);
     const some = saved.size > 0 && saved.count > 0;
     if (some) {
       if (stages) {
-        differentiate(who, context, saved, stages, { dy: source, dx, dresidual, pairs });
-        run(core, context, saved, { dy: dx, dx, dresidual: 0, pairs });
+        differentiate(who, context, saved, stages, { x, dy: source, dx, dresidual, pairs });
+        run(core, context, saved, { x, dy: dx, dx, dresidual: 0, pairs });
       } else {
         if (other && core.activation === 0)
           held.f32.copyWithin(dresidual / 4, source / 4, source / 4 + saved.size);
         run(core, context, saved, {
+          x,
           dy: source,
           dx,
           dresidual: core.activation === 0 ? 0 : dresidual,
@@ -156,12 +168,17 @@ export function backward(
 function runDirectly(core: LayerCore, context: Context, saved: Saved, from: Operand, into: Operand): boolean {
   const { extras, segments, residual, size, count } = saved;
   if (extras || segments || residual || size === 0 || count === 0) return false;
-  if (!from.address || !into.address || context.places!.geometry.turned) return false;
-  run(core, context, saved, { dy: from.address, dx: into.address, dresidual: 0, pairs: 0 });
+  if (context.places!.geometry.turned) return false;
+  const x = saved.x ? ownPlace(saved.x) : context.places!.x;
+  const dy = ownPlace(from);
+  const dx = ownPlace(into);
+  if (!x || !dy || !dx) return false;
+  run(core, context, saved, { x, dy, dx, dresidual: 0, pairs: 0 });
   return true;
 }
 
 interface Addresses {
+  x: number;
   dy: number;
   dx: number;
   dresidual: number;
@@ -215,7 +232,7 @@ function differentiate(
   pass.set(FIELD.activation, 0);
   pass.set(FIELD.residual, 0);
   pass.set(FIELD.bits, 0);
-  pass.set(FIELD.x, inputOf(context));
+  pass.set(FIELD.x, at.x);
   pass.set(FIELD.y, z || at.dx);
   pass.setDouble(DOUBLE.count, saved.count);
   if (apart && !g.perElement && !saved.frozen)
@@ -258,7 +275,7 @@ function run(
   const apart = segments !== undefined && isApart(context.places!.geometry);
   const all = steps | STEP.REDUCE | (saved.frozen ? STEP.FROZEN : STEP.OWN);
   context.plan(all, apart ? 0 : at.pairs, apart ? 0 : (segments?.pairs.length ?? 0) / 2);
-  pass.set(FIELD.x, inputOf(context));
+  pass.set(FIELD.x, at.x);
   pass.set(FIELD.dy, at.dy);
   pass.set(FIELD.dx, at.dx);
   pass.set(FIELD.residual, 0);
@@ -294,15 +311,17 @@ export function gradientSums(
   }
   return Scratch.with(held, (scratch) => {
     let source: number = place(scratch, from);
+    const x = inputOf(context, scratch);
     const pairs = segments ? placeSegments(held, scratch, segments) : 0;
-    if (from.array) copyIn(held, from, source);
+    copyIn(held, from, source);
+    bringInput(context, x);
     const stages = stagesOf(context, saved, undefined, scratch, false);
     if (stages) {
       const g = scratch.take(4 * saved.size);
-      differentiate(who, context, saved, stages, { dy: source, dx: g, dresidual: 0, pairs });
+      differentiate(who, context, saved, stages, { x, dy: source, dx: g, dresidual: 0, pairs });
       source = g;
     }
-    run(core, context, saved, { dy: source, dx: 0, dresidual: 0, pairs }, 0);
+    run(core, context, saved, { x, dy: source, dx: 0, dresidual: 0, pairs }, 0);
     const { pass, places } = context;
     const copy = (address: number) => held.f64.slice(address / 8, address / 8 + n);
     const dyXhat = copy(pass.get(FIELD.dgamma));

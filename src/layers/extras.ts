@@ -1,7 +1,7 @@
 /** Reads what a call adds around the normalization. */
-import type { Extras, Kept } from "../engine/extras.js";
+import { type Extras, type Kept, ownPlaceOf } from "../engine/extras.js";
 import { type Geometry, parametersOf, valuesOf } from "../engine/geometry.js";
-import { type Operand, readOperand, readOutput, readSized } from "../engine/operand.js";
+import { type Operand, ownPlace, readOperand, readOutput, readSized } from "../engine/operand.js";
 import { rangeError } from "../errors.js";
 import type { LayerCore } from "./core.js";
 import type { Call } from "./options.js";
@@ -53,7 +53,7 @@ export function readExtras(
   const owners: unknown[] = [];
   const keep = (operand: Operand | undefined, owner: unknown): Kept | undefined => {
     if (!operand) return undefined;
-    if (!operand.array && g.turned === undefined) {
+    if (ownPlaceOf(operand, g) !== undefined) {
       owners.push(owner);
       return { operand, offset: -1 };
     }
@@ -82,7 +82,7 @@ export function readExtras(
   }
   // A row of modulation lies as kernels take it, whatever the layout.
   function keepPlain(operand: Operand, owner: unknown): Kept {
-    if (!operand.array) {
+    if (ownPlace(operand) !== undefined) {
       owners.push(owner);
       return { operand, offset: -1 };
     }

@@ -18,6 +18,7 @@ import {
   NEW,
   newLike,
   type Operand,
+  ownPlace,
   readOperand,
   readOutput,
   readSized,
@@ -101,11 +102,13 @@ export function forward(core: LayerCore, who: string, x: unknown, out: unknown, 
     const to = into ?? readOperand(who, "out", fresh);
     const y = placeOf(scratch, to, geometry);
     const copied = isCopied(prepared);
-    // What is added to a stream is not kept: the sum is.
-    const staged = (copied && !call.save) || stream ? placeOf(scratch, from, geometry) : 0;
+    // What is added to a stream is not kept: the sum is. Nor is what a Tensor of 16 bits becomes.
+    const stays = copied ? call.save : ownPlace(from) !== undefined;
+    const staged = stream || !stays ? placeOf(scratch, from, geometry) : 0;
     const unkept = extras?.bytes && !call.save ? scratch.take(extras.bytes) : 0;
     reserve(core, who, context, prepared, held.f32 !== f32);
     const input = staged || (copied ? context.places!.x : from.address!);
+    const inPlace = !copied && from.address === to.address;
     bring(held, scratch, from, input, geometry);
     if (residual) bring(held, scratch, residual, added, geometry);
     if (extras?.stream) bring(held, scratch, extras.stream, stream, geometry);
@@ -116,9 +119,9 @@ export function forward(core: LayerCore, who: string, x: unknown, out: unknown, 
       carry(held, scratch, to, y, geometry);
       if (extras?.stream) carry(held, scratch, extras.stream, stream, geometry);
     }
-    settle(core, context, prepared, x, input === y && from.size > 0 && !stream);
-    const repeatable =
-      options === undefined && call.save && from.size > 0 && !copied && !to.array && input !== y;
+    settle(core, context, prepared, x, inPlace && from.size > 0);
+    const apart = input === from.address && y === to.address && !inPlace;
+    const repeatable = options === undefined && call.save && from.size > 0 && apart;
     core.ready = repeatable
       ? { prepared, context, shape: from.shape, training: core.training, f32: held.f32 }
       : undefined;
@@ -151,6 +154,7 @@ function repeat(core: LayerCore, who: string, held: Runtime, x: unknown, out: un
   const from = coreOf(x);
   const to = coreOf(out);
   if (from?.shape !== ready.shape || to?.shape !== ready.shape || from === to) return false;
+  if (from.element + to.element > 0) return false;
   const { prepared, context } = ready;
   prepared.vectors = core.learned.read(who);
   core.family.running?.check(who);
@@ -169,7 +173,7 @@ function repeat(core: LayerCore, who: string, held: Runtime, x: unknown, out: un
   return true;
 }
 
-/** Whether the kernels' input is a copy in the context rather than a Tensor. */
+/** Whether backward finds the kernels' input in the context rather than in a Tensor. */
 const isCopied = ({ from, geometry, extras }: Prepared): boolean =>
   Boolean(from.array) || geometry.turned !== undefined || extras?.stream !== undefined;
 

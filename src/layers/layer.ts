@@ -5,7 +5,7 @@ import { type Minibatch, NEW } from "../engine/operand.js";
 import { checkBoolean, checkFinite, checkWord, fix, proxied, readOptions } from "../errors.js";
 import type { OwnFloat32Array } from "../own.js";
 import { type Entry, type LoadResult, readState, type StateDict, type StateSource } from "../state.js";
-import type { Tensor } from "../tensor.js";
+import type { DType, Tensor } from "../tensor.js";
 import { backward } from "./backward.js";
 import { ForwardContext } from "./context.js";
 import { type Family, LayerCore } from "./core.js";
@@ -92,20 +92,21 @@ export abstract class Layer {
   }
 
   /**
-   * Normalizes a minibatch. A Float32Array is copied; a Tensor must stay unchanged until `backward`.
+   * Normalizes a minibatch. An array is copied; a Tensor must stay unchanged until `backward`. Values of 16 bits are widened, and the
+   * result is rounded once.
    *
-   * @returns a new minibatch of x's kind and shape, the caller's own
+   * @returns a new minibatch of x's kind, type and shape, the caller's own
    * @throws TypeError, RangeError for a wrong argument; nothing has changed then
    */
   forward(x: Float32Array, options?: CallOptions): OwnFloat32Array;
-  forward(x: Tensor, options?: CallOptions): Tensor;
+  forward<D extends DType = "float32">(x: Tensor<D>, options?: CallOptions): Tensor<D>;
   forward<T extends Minibatch>(x: T, options?: CallOptions): T;
   forward(x: Minibatch, options?: CallOptions): Minibatch {
     const core = coreOf(this);
     return forward(core, core.names.forward, x, NEW, options);
   }
 
-  /** The same, written to `out`, of either kind and returned; in evaluation mode `out` may be x itself. */
+  /** The same, written to `out`, of any kind and type and returned; in evaluation mode `out` may be x itself. */
   forwardInto<T extends Minibatch>(x: Minibatch, out: T, options?: CallOptions): T {
     const core = coreOf(this);
     return forward(core, core.names.forwardInto, x, out, options) as T;
@@ -115,11 +116,11 @@ export abstract class Layer {
    * The gradient with respect to the last forward's x, from that with respect to its y; adds to `gamma.grad` and
    * `beta.grad`, and uses the forward up unless it is to `retain` it.
    *
-   * @returns a new minibatch of dy's kind, shaped like x, the caller's own
+   * @returns a new minibatch of dy's kind and type, shaped like x, the caller's own
    * @throws Error without a forward before it, or one that is used up; TypeError, RangeError for a wrong dy
    */
   backward(dy: Float32Array, options?: BackwardOptions): OwnFloat32Array;
-  backward(dy: Tensor, options?: BackwardOptions): Tensor;
+  backward<D extends DType = "float32">(dy: Tensor<D>, options?: BackwardOptions): Tensor<D>;
   backward<T extends Minibatch>(dy: T, options?: BackwardOptions): T;
   backward(dy: Minibatch, options?: BackwardOptions): Minibatch {
     const core = coreOf(this);

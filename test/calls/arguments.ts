@@ -230,7 +230,7 @@ export function vector({ world }: Setting, recipe: VectorRecipe, fits: number): 
   if ("view" in recipe) {
     const { tensor, disposed } = world.tensors[recipe.view]!;
     if (disposed) return tensor;
-    const view = tensor.data.subarray(0, fits);
+    const view = (tensor.data as Float32Array).subarray(0, fits);
     world.views.add(view);
     return view;
   }

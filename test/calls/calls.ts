@@ -536,7 +536,7 @@ const constructorKinds: Record<string, Kind> = {
       const uses: Record<string, () => unknown> = {
         set: () => tensor.set(given),
         toArray: () => tensor.toArray(),
-        data: () => tensor.data.fill(3),
+        data: () => (tensor.data as Float32Array).fill(3),
         dispose: () => {
           tensor.dispose();
           kept.disposed = true;

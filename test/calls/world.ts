@@ -173,7 +173,7 @@ export class World {
       for (const key of PROPERTIES) if (key in layer) read(key, () => layer[key as keyof AnyLayer]);
     });
     this.tensors.forEach(({ tensor, disposed }, slot) => {
-      seen.set(`tensor ${slot}`, disposed ? "disposed" : bits(tensor.data));
+      seen.set(`tensor ${slot}`, disposed ? "disposed" : bits(tensor.data as Float32Array));
     });
     this.arrays.forEach((array, slot) => {
       seen.set(`array ${slot}`, bits(array));
