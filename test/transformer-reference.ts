@@ -32,14 +32,16 @@ function attention(rows: Row[], heads: number): Row[] {
   const size = width / heads;
   return rows.map((row, i) =>
     Array.from({ length: heads }, (_, head) => {
+      const slope = 2 ** ((-8 * (head + 1)) / heads);
       const part = (of: Row, which: number) =>
         of.slice(which * width + head * size, which * width + (head + 1) * size);
       const q = part(row, 0);
       const seen = rows.slice(0, i + 1);
       const weights = softmax(
-        seen.map(
-          (other) => q.reduce((sum, value, c) => sum + value * part(other, 1)[c]!, 0) / Math.sqrt(size),
-        ),
+        seen.map((other, j) => {
+          const product = q.reduce((sum, value, c) => sum + value * part(other, 1)[c]!, 0);
+          return product / Math.sqrt(size) - slope * (i - j);
+        }),
       );
       return q.map((_, c) => seen.reduce((sum, other, j) => sum + weights[j]! * part(other, 2)[c]!, 0));
     }).flat(),

@@ -63,7 +63,7 @@ class Block {
 
 /**
  * A decoder-only transformer over characters: RMS norms before attention, before SwiGLU and at the end, as in Llama (Touvron et
- * al. 2023), with learned positions, which are the first thing that is added to the stream.
+ * al. 2023). Learned positions are the first thing that is added to the stream.
  */
 export class Decoder {
   readonly stream: Stream;
