@@ -1,5 +1,5 @@
 /** What is around a norm: the page around.md, made from what was measured. */
-import { writeFileSync } from "node:fs";
+import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import type { Op } from "./contenders/contender.ts";
 import { describeMachine, machineInWords } from "./machine.ts";
 import type { Outcome } from "./measure.ts";
@@ -30,7 +30,7 @@ const TRAFFIC: Record<"train" | "backward", Record<Around, number>> = {
 
 const INTRODUCTION = `# What is around a norm
 
-Written by \`npm run bench -- --set around\`. A layer's call with a residual, the stream, a modulation, a gate or an activation in it ("fused") beside the norm alone and beside the ways to do the same in two steps, on one thread. Every output was checked before.
+Written by \`npm run bench -- --set around\`, which takes a quarter of an hour; with \`--node\` and \`--shape\`, sections one by one. A layer's call with a residual, the stream, a modulation, a gate or an activation in it ("fused") beside the norm alone and beside the ways to do the same in two steps, on one thread. Every output was checked before.
 
 - **norm** and **fused**: microseconds a call on Tensors, medians. **of the norm**: their quotient; **traffic**: what it would be if bytes were all that counts. **ns above**: what a value takes more than in the norm.
 - The other columns say how many times as fast the fused call is. They, and "of the norm", are medians over the rounds of the quotients within a round: the contenders take turns, so what disturbs the machine disturbs both.
@@ -38,52 +38,68 @@ Written by \`npm run bench -- --set around\`. A layer's call with a residual, th
 - **PyTorch**: \`native_layer_norm\` and so on, then the function; backward the functions' own backward calls, without autograd (RMS norm: generic operations and autograd). **ggml**: a graph of its steps, in place; it has no backward of most of them, and no batch norm.
 - **fused, revectorized**: the same under \`node --experimental-wasm-revectorize\`; below 1 the flag makes it faster.`;
 
-/** The page, or nothing where nothing was measured. */
+const PAGE = new URL("around.md", import.meta.url);
+
+/** Writes the page anew. A run puts its sections, one a Node and size, in the place of those before; others stay. */
 export function writeAround(runs: AroundRun[]): void {
-  const parts = [
-    INTRODUCTION,
-    `${new Date().toISOString().slice(0, 10)}, ${machineInWords(describeMachine())}.`,
-  ];
+  const sections = new Map<string, string>();
+  const before = existsSync(PAGE) ? readFileSync(PAGE, "utf8").split("\n## ").slice(1) : [];
+  for (const section of before) sections.set(section.slice(0, section.indexOf("\n")), section.trimEnd());
+  const measured = `${new Date().toISOString().slice(0, 10)}, ${machineInWords(describeMachine())}.`;
   for (const { runtime, outcomes, missing } of runs) {
-    parts.push(`## ${runtime}`);
-    for (const [name, reason] of missing) parts.push(`- ${name} is missing: ${reason}`);
-    for (const op of ["train", "backward"] as const) parts.push(...tables(outcomes, op).map(forMarkdown));
+    for (const size of sizesOf(outcomes)) {
+      const own = outcomes.filter(([shape]) => sizeInWords(shape) === size);
+      const tables = (["train", "backward"] as const).map((op) => forMarkdown(tableOf(own, op)));
+      const absent = [...missing].map(([name, reason]) => `- ${name} is missing: ${reason}`).join("\n");
+      const title = `${runtime}, ${size}`;
+      sections.set(title, [title, measured, ...(absent ? [absent] : []), ...tables].join("\n\n"));
+    }
   }
-  writeFileSync(new URL("around.md", import.meta.url), `${parts.join("\n\n")}\n`);
+  const ordered = [...sections.keys()].sort((a, b) => a.localeCompare(b, "en", { numeric: true }));
+  const parts = [INTRODUCTION, ...ordered.map((title) => `## ${sections.get(title)}`)];
+  writeFileSync(PAGE, `${parts.join("\n\n")}\n`);
 }
 
-/** A table for each size, the last row the geometric mean of its quotients. */
+const sizeInWords = ({ n, c }: Shape): string => `${n} x ${c}`;
+const sizesOf = (outcomes: [Shape, Outcome][]) => new Set(outcomes.map(([shape]) => sizeInWords(shape)));
+
+/** A table for each size. */
 export function tables(outcomes: [Shape, Outcome][], op: "train" | "backward"): string[][][] {
-  const title = op === "train" ? "forward" : "backward";
-  const sizes = [...new Set(outcomes.map(([{ n, c }]) => `${n} x ${c}`))];
-  return sizes.map((size) => {
-    const rows = outcomes
-      .filter(([{ n, c }]) => `${n} x ${c}` === size)
-      .flatMap(([shape, outcome]) => rowOf(shape, outcome, op) ?? []);
-    const present = OTHERS.filter((_, i) => rows.some(({ others }) => others[i] !== null));
-    const column = (i: number) => rows.flatMap(({ others }) => others[i] ?? []);
-    return [
-      [
-        `${title}, ${size}`,
-        ...["norm, us", "fused, us", "of the norm", "traffic", "ns above"],
-        ...present.map(([, name]) => name),
-      ],
-      ...rows.map((row) => [
-        row.name,
-        number(row.norm / 1e3),
-        number(row.fused / 1e3),
-        number(row.ofNorm),
-        number(row.traffic),
-        row.above.toFixed(2),
-        ...present.map((other) => number(row.others[OTHERS.indexOf(other)])),
-      ]),
-      [
-        "geometric mean",
-        ...Array<string>(5).fill(""),
-        ...present.map((other) => number(geometricMean(column(OTHERS.indexOf(other))))),
-      ],
-    ];
-  });
+  return [...sizesOf(outcomes)].map((size) =>
+    tableOf(
+      outcomes.filter(([shape]) => sizeInWords(shape) === size),
+      op,
+    ),
+  );
+}
+
+/** Shapes of one size, the last row the geometric mean of the quotients. */
+function tableOf(outcomes: [Shape, Outcome][], op: "train" | "backward"): string[][] {
+  const title = `${op === "train" ? "forward" : "backward"}, ${sizeInWords(outcomes[0]![0])}`;
+  const rows = outcomes.flatMap(([shape, outcome]) => rowOf(shape, outcome, op) ?? []);
+  const present = OTHERS.filter((_, i) => rows.some(({ others }) => others[i] !== null));
+  const column = (i: number) => rows.flatMap(({ others }) => others[i] ?? []);
+  return [
+    [
+      title,
+      ...["norm, us", "fused, us", "of the norm", "traffic", "ns above"],
+      ...present.map(([, name]) => name),
+    ],
+    ...rows.map((row) => [
+      row.name,
+      number(row.norm / 1e3),
+      number(row.fused / 1e3),
+      number(row.ofNorm),
+      number(row.traffic),
+      row.above.toFixed(2),
+      ...present.map((other) => number(row.others[OTHERS.indexOf(other)])),
+    ]),
+    [
+      "geometric mean",
+      ...Array<string>(5).fill(""),
+      ...present.map((other) => number(geometricMean(column(OTHERS.indexOf(other))))),
+    ],
+  ];
 }
 
 function rowOf(shape: Shape, { measurements }: Outcome, op: "train" | "backward") {
@@ -95,7 +111,7 @@ function rowOf(shape: Shape, { measurements }: Outcome, op: "train" | "backward"
   const fused = find(ours, op)!;
   const norm = find(ours, op === "train" ? "norm" : "norm-backward")!;
   return {
-    name: shape.name.split(", ").slice(0, 2).join(", "),
+    name: shape.name.replace(` ${sizeInWords(shape)}`, ""),
     norm: median(norm),
     fused: median(fused),
     ofNorm: paired(fused, norm),

@@ -109,7 +109,11 @@ async function run(sittings: number, rounds: number): Promise<number> {
       for (const table of aroundTables(around, op)) console.log(`\n${runtime.name}\n${forTerminal(table)}`);
     if (keep && measured.length) addFigures(figures, runtime.name, measured, missing);
   }
-  if (keep && arounds.length) writeAround(arounds);
+  const rowsOf = ({ n }: Shape) => shapes.filter((shape) => shape.around && shape.n === n);
+  // A section of the page has all rows of its size.
+  for (const run of arounds)
+    run.outcomes = run.outcomes.filter(([shape]) => rowsOf(shape).every((row) => chosenShapes.includes(row)));
+  if (keep && arounds.some(({ outcomes }) => outcomes.length)) writeAround(arounds);
   if (keep && chosenShapes.some(({ around }) => !around)) await writeReport(figures);
   for (const failure of totals.failures) console.error(`wrong: ${failure}`);
   console.log(`${totals.checked} passed, ${totals.failures.length} failed`);

@@ -120,7 +120,7 @@ const titles: Record<Family, string> = {
 function surrounded(n: number, c: number): Shape[] {
   return surroundings.flatMap(([family, arounds]) =>
     arounds.map((around) => ({
-      ...dense("around", family, n, c, `${titles[family]}, ${around}, ${n} x ${c}`),
+      ...dense("around", family, n, c, `${titles[family]} + ${around} ${n} x ${c}`),
       around,
     })),
   );
