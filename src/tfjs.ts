@@ -20,6 +20,7 @@
  *
  * @module
  */
+export type { Activation } from "./engine/activation.js";
 export { install, type TensorFlow, type Uninstall } from "./integrations/tfjs/install.js";
 export { type KerasLayers, layers } from "./integrations/tfjs/layers.js";
 export * from "./integrations/tfjs/operations.js";

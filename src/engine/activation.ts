@@ -12,5 +12,8 @@ export const ACTIVATIONS = [
   "tanh",
 ] as const;
 
+/** From this one on, by their places, activations are a stage's. */
+export const FIRST_LATE = 2;
+
 /** What a layer does last. */
 export type Activation = (typeof ACTIVATIONS)[number];

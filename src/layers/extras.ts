@@ -1,13 +1,11 @@
 /** Reads what a call adds around the normalization. */
+import { FIRST_LATE } from "../engine/activation.js";
 import { type Extras, type Kept, ownPlaceOf } from "../engine/extras.js";
 import { type Geometry, parametersOf, valuesOf } from "../engine/geometry.js";
 import { type Operand, ownPlace, readOperand, readOutput, readSized } from "../engine/operand.js";
 import { rangeError } from "../errors.js";
 import type { LayerCore } from "./core.js";
 import type { Call } from "./options.js";
-
-/** From this one on, activations are a stage's. */
-export const FIRST_LATE = 2;
 
 /** Rows of modulation that a minibatch may have: one for each example; where examples are rows, also one for each position, or one. */
 function conditionsOf(core: LayerCore, shape: readonly number[], g: Geometry): number[] {

@@ -3,8 +3,9 @@
  * makes each of a dozen generic operations, is another.
  */
 import { sizeOf } from "../../arrays.js";
+import type { Activation } from "../../engine/activation.js";
 import { fromFront, ofBatch, ofLayer } from "./geometry.js";
-import { fits, isServed, normalize, serves, vectorsOf } from "./normalize.js";
+import { fits, isServed, normalize, serves, type Vectors, vectorsOf } from "./normalize.js";
 import { KERNEL } from "./registry.js";
 import type { Affine, BatchNormalization, CallOptions, Layer, LayerClass, Tensor, Tf } from "./types.js";
 
@@ -60,15 +61,15 @@ export function overAxes(
   axes: readonly number[],
   eps: number,
   rms: boolean,
-  { relu = false, ...vectors }: ReturnType<typeof vectorsOf> & { relu?: boolean },
+  { gamma, beta, activation }: Vectors & { activation?: Activation | undefined },
 ): Tensor | undefined {
   const others = x.shape.map((_, axis) => axis).filter((axis) => !axes.includes(axis));
   const lead = others.length;
   const order = [...others, ...[...axes].sort((a, b) => a - b)];
   const shape = order.map((axis) => x.shape[axis]!);
   const geometry = ofLayer(shape, lead, rms);
-  if (!fits(geometry, vectors)) return undefined;
-  const call = { ...vectors, geometry, eps, relu };
+  const call = { gamma, beta, geometry, eps, activation };
+  if (!fits(geometry, call)) return undefined;
   if (order.every((axis, i) => axis === i)) return normalize(tf, x, call)[0];
   // Nothing to move, and tfjs's transpose refuses it.
   const empty = sizeOf(shape) === 0;

@@ -1,5 +1,6 @@
 /** The kernels that are registered with a backend: from tensors to a pass, and back. */
 import { sizeOf } from "../../arrays.js";
+import { FIRST_LATE } from "../../engine/activation.js";
 import {
   countOf,
   type Geometry,
@@ -10,8 +11,9 @@ import {
   walkOf,
 } from "../../engine/geometry.js";
 import { DOUBLE, FIELD, PASS_BYTES, Pass, STEP } from "../../engine/pass.js";
-import { runBackward, runForward } from "../../engine/run.js";
+import { runAround, runBackward, runForward, runStage } from "../../engine/run.js";
 import { prepare } from "../../engine/workspace.js";
+import type { Runtime } from "../../runtime/instance.js";
 import { type Place, placeOn } from "./place.js";
 import type { KernelArguments, TensorInfo } from "./types.js";
 
@@ -24,10 +26,12 @@ export interface Attributes {
   offset: boolean;
   /** Mean and variance are inputs, after x. */
   frozen: boolean;
-  relu: boolean;
+  /** Its place among the engine's ACTIVATIONS. */
+  activation: number;
 }
 
-const RELU = 1;
+/** The activation that is left to a stage. */
+const lateOf = ({ activation }: Attributes): number => (activation < FIRST_LATE ? 0 : activation);
 
 /** Room for one vector of statistics, in values. */
 const vectorOf = (g: Geometry): number => room(statisticsOf(g), g.perElement ? 1 : g.outer);
@@ -37,6 +41,8 @@ function inputsOf({ scale, offset, frozen }: Attributes, first: number) {
   const gamma = first + (frozen ? 3 : 1);
   return { x: first, gamma: scale ? gamma : -1, beta: offset ? gamma + Number(scale) : -1 };
 }
+
+const stepsOf = (g: Geometry, steps: number): number => (g.rms ? steps | STEP.RMS : steps);
 
 /** Runs `work`; what was made is given up if it throws. */
 function withPlace(args: KernelArguments, work: (place: Place, tensors: TensorInfo[]) => void): TensorInfo[] {
@@ -71,8 +77,10 @@ function passOf(place: Place, tensors: TensorInfo[], attributes: Attributes, fir
     const { outer, rows, groups, width, length } = g;
     const all = { ...fields, gamma, beta, walk: walkOf(g), outer, rows, groups, width, length };
     for (const [name, value] of Object.entries(all)) pass.set(FIELD[name as keyof typeof FIELD], value!);
-    pass.set(FIELD.steps, g.rms ? steps | STEP.RMS : steps);
-    pass.set(FIELD.activation, attributes.relu ? RELU : 0);
+    pass.set(FIELD.steps, stepsOf(g, steps));
+    const late = lateOf(attributes);
+    pass.set(FIELD.activation, late ? 0 : attributes.activation);
+    pass.set(FIELD.late, late);
     pass.setDouble(DOUBLE.eps, eps);
     pass.setDouble(DOUBLE.count, countOf(g));
     prepare(held, pass, g);
@@ -111,8 +119,20 @@ export function forward(args: KernelArguments): TensorInfo[] {
     });
     if (valuesOf(g) === 0) return;
     const steps = frozen ? STEP.APPLY : STEP.REDUCE | STEP.APPLY;
-    runForward(held, write(steps, { x: x(), y: y(), ...at }));
+    const pass = write(steps, { x: x(), y: y(), ...at });
+    if (lateOf(attributes)) runAround(held, pass, g, true, () => runForward(held, pass));
+    else runForward(held, pass);
   });
+}
+
+/** What a stage's activation makes of dy, at dx; what went into it is computed again, in the same place. */
+function throughStage(held: Runtime, pass: Pass, g: Geometry): void {
+  const dx = pass.get(FIELD.dx);
+  pass.set(FIELD.y, dx);
+  runForward(held, pass);
+  pass.set(FIELD.z, dx);
+  runStage(held, pass, "beforeBackward", g);
+  pass.set(FIELD.dy, dx);
 }
 
 /** From [dy, x, mean and variance if they were given, gamma, beta, statistics] to a gradient for each input of the forward. */
@@ -138,7 +158,10 @@ export function backward(args: KernelArguments): TensorInfo[] {
     }
     const at = statisticsAt(statistics(), g);
     const steps = STEP.REDUCE | STEP.APPLY | (frozen ? STEP.FROZEN : STEP.OWN);
-    const pass = write(steps, { x: x(), dy: dy(), dx: dx(), ...at });
+    const late = lateOf(attributes) !== 0;
+    const pass = write(late ? STEP.APPLY : steps, { x: x(), dy: dy(), dx: dx(), ...at });
+    if (late) throughStage(held, pass, g);
+    pass.set(FIELD.steps, stepsOf(g, steps));
     runBackward(held, pass);
     const { f32, f64 } = held;
     const sums = [pass.get(FIELD.dgamma) / 8, pass.get(FIELD.dbeta) / 8] as const;

@@ -1,5 +1,6 @@
 /** Normalization as an operation on tensors: the kernels, where they serve. */
 import { sizeOf } from "../../arrays.js";
+import { ACTIVATIONS, type Activation } from "../../engine/activation.js";
 import { type Geometry, parametersOf } from "../../engine/geometry.js";
 import { BACKENDS, KERNEL } from "./registry.js";
 import type { LayerVariable, Tensor, Tf } from "./types.js";
@@ -45,13 +46,20 @@ export interface Call extends Vectors {
   eps: number;
   /** Statistics to use, in place of x's own. */
   given?: { mean: Tensor; variance: Tensor } | undefined;
-  relu?: boolean;
+  activation?: Activation | undefined;
 }
 
 /** y and the statistics, for `track`. */
 export function normalize(tf: Tf, x: Tensor, call: Call): [Tensor, Tensor] {
-  const { geometry, eps, gamma, beta, given, relu = false } = call;
+  const { geometry, eps, gamma, beta, given, activation = "none" } = call;
   const inputs = [x, given?.mean, given?.variance, gamma, beta].filter((tensor) => tensor != null);
-  const attributes = { geometry, eps, scale: !!gamma, offset: !!beta, frozen: !!given, relu };
+  const attributes = {
+    geometry,
+    eps,
+    scale: !!gamma,
+    offset: !!beta,
+    frozen: !!given,
+    activation: ACTIVATIONS.indexOf(activation),
+  };
   return tf.engine().runKernel(KERNEL.FORWARD, inputs, attributes) as [Tensor, Tensor];
 }

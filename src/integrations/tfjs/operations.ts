@@ -1,4 +1,5 @@
 /** Normalization as operations on tensors, with gradients: `layerNorm`, `rmsNorm`, `groupNorm`. */
+import { ACTIVATIONS, type Activation } from "../../engine/activation.js";
 import { checkFinite, checkInteger, checkWord, rangeError, readOptions, typeError } from "../../errors.js";
 import { type Affinity, group, layer } from "./affine.js";
 import { fromFront } from "./geometry.js";
@@ -18,8 +19,8 @@ export interface NormOptions {
   beta?: TensorLike | null | undefined;
   /** Added to the variance. Default: Keras's, 1e-3; of `rmsNorm` 1e-6. */
   epsilon?: number | undefined;
-  /** Fused. */
-  activation?: "none" | "relu" | undefined;
+  /** What comes last, fused: ReLU in the kernels' loops, the others on what is in cache. Default: "none". */
+  activation?: Activation | undefined;
 }
 
 export interface LayerNormOptions extends NormOptions {
@@ -55,7 +56,7 @@ function read(who: string, x: unknown, options: unknown, epsilon: number) {
     gamma: o.gamma === null ? null : checkTensor(who, "gamma", o.gamma),
     beta: o.beta === null ? null : checkTensor(who, "beta", o.beta),
     eps: checkFinite(who, "epsilon", o.epsilon, 0),
-    relu: checkWord(who, "activation", o.activation, "none", "relu") === "relu",
+    activation: checkWord(who, "activation", o.activation, ...ACTIVATIONS),
   };
   return { tf, tensor, affinity, axis: o.axis };
 }

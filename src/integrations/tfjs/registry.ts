@@ -50,7 +50,7 @@ function fused(args: KernelArguments): TensorInfo | undefined {
     scale: scale != null,
     offset: offset != null,
     frozen: true,
-    relu: false,
+    activation: 0,
   };
   const inputs = [x!, ...vectors] as unknown as KernelArguments["inputs"];
   const [y, statistics] = forward({ ...args, inputs, attrs });

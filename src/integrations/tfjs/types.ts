@@ -150,6 +150,11 @@ export interface Tf {
   sqrt(x: Tensor): Tensor;
   maximum(x: Tensor, other: number): Tensor;
   relu(x: Tensor): Tensor;
+  relu6(x: Tensor): Tensor;
+  leakyRelu(x: Tensor, slope: number): Tensor;
+  sigmoid(x: Tensor): Tensor;
+  tanh(x: Tensor): Tensor;
+  erf(x: Tensor): Tensor;
   cast(x: Tensor, dtype: string): Tensor;
   add(x: Tensor, other: Tensor | number): Tensor;
   sub(x: Tensor, other: Tensor): Tensor;
