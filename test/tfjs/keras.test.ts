@@ -169,10 +169,22 @@ describe.each([...backends, "other"] as const)("on %s", (backend) => {
       }
     }
     // Statistics for every value are none of a channel: stock's kernel.
-    const full = tf.tensor2d(values(6, 3, 1, 2), [2, 3]);
-    const zeros = tf.zeros<tf.Rank.R2>([2, 3]);
-    const y = tf.batchNorm2d(zeros as tf.Tensor2D, zeros as tf.Tensor2D, full, full);
-    expect(gap(read(y), read(full))).toBeLessThan(1e-6);
+    for (const shape of [
+      [2, 3],
+      [2, 2, 3],
+      [2, 2, 3, 2],
+    ]) {
+      const all = [0.5, 0, 2, -1, 1.2].map((m, i) => values(sizeOf(shape), i + 1, 1, m));
+      const [x, mean, variance, offset, scale] = all.map((v) =>
+        tf.tensor(v, shape as [number, number, number, number]),
+      );
+      const y = tf.batchNorm(x!, mean!, variance!, offset!, scale!, 0.01);
+      const expected = all[0]!.map((value, i) => {
+        const [m, v, beta, gamma] = all.slice(1).map((of) => of[i]!);
+        return beta! + (gamma! * (value - m!)) / Math.sqrt(v! + 0.01);
+      });
+      expect(gap(read(y), expected)).toBeLessThan(1e-6);
+    }
   });
 
   test("a graph model's FusedBatchNormV3", async () => {

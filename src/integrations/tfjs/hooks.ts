@@ -33,8 +33,10 @@ function batch(tf: Tf, layer: BatchNormalization, x: Tensor, training: boolean):
   const mean = layer.movingMean.read();
   const variance = layer.movingVariance.read();
   if (!serves(tf, x, [vectors.gamma, vectors.beta, mean, variance])) return undefined;
-  const axis = fromFront(layer.axis, x.rank);
-  if (x.shape[axis] !== mean.size) return undefined;
+  // A model that was converted may have a list of one, which tfjs takes for a number.
+  const axes = [layer.axis].flat();
+  const axis = fromFront(axes[0]!, x.rank);
+  if (axes.length > 1 || x.shape[axis] !== mean.size) return undefined;
   const geometry = ofBatch(x.shape, axis);
   const given = training ? undefined : { mean, variance };
   const [y, statistics] = normalize(tf, x, { ...vectors, geometry, eps: layer.epsilon, given });
