@@ -1,3 +1,4 @@
+import { sizeOf } from "../arrays.js";
 import { checkInteger, rangeError, read, typeError } from "../errors.js";
 import type { Geometry } from "./geometry.js";
 
@@ -22,34 +23,66 @@ export function readAxes(who: string, name: string, value: unknown, rank: number
   return flags;
 }
 
+/** A shape as the kernels walk it. */
+export interface Cut {
+  readonly geometry: Geometry;
+  /** The axes in the order that they are walked in; undefined where that is their own. */
+  readonly order: readonly number[] | undefined;
+}
+
+/** What an axis is: kept or reduced, with parameters or without. */
+type Kind = "k" | "r" | "kp" | "rp";
+
+/** The order that some walk takes, whatever the axes are: with gamma and beta, and without. */
+const WITH: readonly Kind[] = ["k", "r", "kp", "rp"];
+const WITHOUT: readonly Kind[] = ["r", "k"];
+
 /**
- * Reads a shape as [outer, rows, groups, width, length]: neighbouring axes of one kind (reduced or kept, with
- * parameters or without) become one, in this order of kinds.
+ * Reads a shape as [outer, rows, groups, width, length], its axes moved where no walk takes them as they stand.
+ * @param own the axes that gamma and beta have a value for; undefined without them
  */
-export function cut(who: string, shape: readonly number[], reduced: boolean[], own: boolean[]): Geometry {
-  const runs: { kind: string; extent: number }[] = [];
-  shape.forEach((extent, axis) => {
-    if (extent === 1) return;
-    const kind = (reduced[axis] ? "r" : "k") + (own[axis] ? "p" : "");
-    if (runs.at(-1)?.kind === kind) runs.at(-1)!.extent *= extent;
-    else runs.push({ kind, extent });
-  });
-  const word = ` ${runs.map(({ kind }) => kind).join(" ")}`;
-  // A reduction between two kept parts is over rows; one at the end over the length of a run.
-  const match =
-    /^( k)?( r)?( kp)?( rp)?( r)?$/.exec(word === " " ? "" : word) ??
-    (word.includes("p") ? null : /^( k)?( r)?( k)?( r)?$/.exec(word));
-  if (!match) {
-    throw rangeError(who, "axes that leave the shape as [kept, reduced, kept, reduced] at most", [...shape]);
-  }
-  const extents = runs.map(({ extent }) => extent);
+export function cut(
+  who: string,
+  shape: readonly number[],
+  reduced: boolean[],
+  own: boolean[] | undefined,
+): Cut {
+  const kinds = shape.map((_, axis): Kind => `${reduced[axis] ? "r" : "k"}${own?.[axis] ? "p" : ""}`);
   for (const [what, kind] of [
     ["statistics", "k"],
     ["values of gamma", "p"],
   ] as const) {
-    const n = runs.reduce((size, run) => (run.kind.includes(kind) ? size * run.extent : size), 1);
+    const n = sizeOf(shape.filter((_, axis) => kinds[axis]!.includes(kind)));
     if (n > MOST_GROUPS) throw rangeError(who, `at most ${MOST_GROUPS} ${what}`, n);
   }
+  const geometry = geometryOf(shape, kinds, own === undefined);
+  if (geometry) return { geometry, order: undefined };
+  const order = (own ? WITH : WITHOUT).flatMap((kind) =>
+    [...shape.keys()].filter((axis) => kinds[axis] === kind),
+  );
+  const moved = geometryOf(
+    order.map((axis) => shape[axis]!),
+    order.map((axis) => kinds[axis]!),
+    own === undefined,
+  );
+  return { geometry: moved!, order };
+}
+
+/** Neighbouring axes of one kind become one, in an order of kinds that a walk takes; undefined for another order. */
+function geometryOf(shape: readonly number[], kinds: readonly Kind[], free: boolean): Geometry | undefined {
+  const runs: { kind: Kind; extent: number }[] = [];
+  shape.forEach((extent, axis) => {
+    if (extent === 1) return;
+    const kind = kinds[axis]!;
+    if (runs.at(-1)?.kind === kind) runs.at(-1)!.extent *= extent;
+    else runs.push({ kind, extent });
+  });
+  const word = runs.map(({ kind }) => ` ${kind}`).join("");
+  // A reduction between two kept parts is over rows; one at the end over the length of a run.
+  const match =
+    /^( k)?( r)?( kp)?( rp)?( r)?$/.exec(word) ?? (free ? /^( k)?( r)?( k)?( r)?$/.exec(word) : null);
+  if (!match) return undefined;
+  const extents = runs.map(({ extent }) => extent);
   const take = (part: string | undefined) => (part ? extents.shift()! : 1);
   if (match.length === 5) {
     const [outer, rows, groups, length] = [1, 2, 3, 4].map((i) => take(match[i])) as [

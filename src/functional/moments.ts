@@ -1,103 +1,50 @@
 /** Statistics of groups of values, and how those of two sets become those of both. */
-import {
-  checkArray,
-  checkLength,
-  copyInto,
-  copyOf64,
-  type Given,
-  given,
-  isFloat64Array,
-  renewed,
-} from "../arrays.js";
-import { cut, readAxes } from "../engine/axes.js";
-import { type Context, passingContext } from "../engine/context.js";
-import { countOf, type Geometry, statisticsOf } from "../engine/geometry.js";
+import { copyOf64, isFloat64Array } from "../arrays.js";
+import { countOf, statisticsOf } from "../engine/geometry.js";
 import { DOUBLE, FIELD, STEP } from "../engine/pass.js";
 import { runForward } from "../engine/run.js";
-import { checkFinite, rangeError, readFields, readOptions, readShape, typeError } from "../errors.js";
-import { type Runtime, runtime } from "../runtime/runtime.js";
+import { checkFinite, rangeError, readFields, typeError } from "../errors.js";
+import { runtime } from "../runtime/runtime.js";
 import { Scratch } from "../runtime/scratch.js";
+import {
+  type AxesOptions,
+  contextOf,
+  frameOf,
+  place,
+  plan,
+  readAll,
+  readMinibatch,
+  vectorAt,
+} from "./frame.js";
 
 /** Statistics of groups of `count` values: a mean and a sum of squares about it for each. */
 export interface Moments {
   /** Values in a group, the same for each. */
   count: number;
-  /** A value for each group. */
+  /** A value for each group; with `rms` 0. */
   mean: Float64Array;
   /** `sum((x - mean)^2)`: the biased variance is `m2 / count`. */
   m2: Float64Array;
 }
 
-/** Which values make a group. */
-export interface AxesOptions {
-  /** The axes that a statistic is taken over, from 0; negative ones count from the last. */
-  axes: readonly number[];
-}
-
-export function readMinibatch(
-  who: string,
-  name: string,
-  value: unknown,
-  shape: readonly number[],
-  { f32 }: Runtime,
-): Given {
-  const array = given(checkArray(who, name, value), f32);
-  checkLength(who, name, shape, array.size);
-  return array;
-}
-
-/** A copy of a minibatch in a call's memory, and its address. */
-export function place(held: Runtime, scratch: Scratch, values: Given): number {
-  const address = scratch.take(4 * values.size);
-  copyInto(held.f32, renewed(values, held.f32), address / 4, values.size);
-  return address;
-}
-
-/** A pass of this geometry on the runtime's own memory, with nothing beside x. */
-export function contextOf(held: Runtime, g: Geometry, eps: number): Context {
-  const context = passingContext(held);
-  context.reserve(g, { x: 0, bits: false, extra: 0, running: false }, eps, 0, () => {});
-  context.useStatistics(false);
-  for (const field of [FIELD.gamma, FIELD.beta, FIELD.residual, FIELD.dresidual, FIELD.bits])
-    context.pass.set(field, 0);
-  return context;
-}
-
-export const vectorAt = ({ f64 }: Runtime, address: number, n: number): Float64Array =>
-  f64.slice(address / 8, address / 8 + n);
-
 /**
  * Mean and sum of squared deviations over `axes`, one for each index of the other axes in row-major order.
  *
- * @throws TypeError, RangeError for a wrong argument, or axes that are none of the layers' patterns
+ * @throws TypeError, RangeError for a wrong argument
  */
 export function moments(x: Float32Array, shape: readonly number[], options: AxesOptions): Moments {
   const who = "moments";
-  const extents = readShape(who, shape);
-  // The options of the other functions are known here too, so that one object serves all.
-  const { axes } = readOptions(who, options, {
-    axes: undefined,
-    eps: undefined,
-    gamma: undefined,
-    beta: undefined,
-    parameterAxes: undefined,
-  });
-  const reduced = readAxes(who, "axes", axes, extents.length);
-  const g = cut(
-    who,
-    extents,
-    reduced,
-    reduced.map(() => false),
-  );
+  const frame = frameOf(who, shape, readAll(who, options), false);
+  const { geometry, segments } = frame;
   const held = runtime();
-  const values = readMinibatch(who, "x", x, extents, held);
-  const count = countOf(g);
-  const n = statisticsOf(g);
-  if (values.size === 0) return { count, mean: new Float64Array(n), m2: new Float64Array(n) };
+  const values = readMinibatch(who, "x", x, frame.shape, held);
+  const count = segments ? segments.rows : countOf(geometry);
+  const n = statisticsOf(geometry);
+  if (values.size === 0 || count === 0) return { count, mean: new Float64Array(n), m2: new Float64Array(n) };
   return Scratch.with(held, (scratch) => {
-    const address = place(held, scratch, values);
-    const context = contextOf(held, g, 0);
-    context.plan(STEP.REDUCE | STEP.EXACTLY, 0, 0);
+    const address = place(held, scratch, values, frame.whole);
+    const context = contextOf(held, frame, 0);
+    plan(context, scratch, frame, STEP.REDUCE | STEP.EXACTLY);
     const { pass, places } = context;
     pass.set(FIELD.x, address);
     pass.set(FIELD.y, 0);
@@ -105,8 +52,8 @@ export function moments(x: Float32Array, shape: readonly number[], options: Axes
     runForward(held, pass);
     return {
       count,
-      mean: vectorAt(held, places!.mean, n),
-      m2: vectorAt(held, places!.variance, n).map((variance) => variance * count),
+      mean: vectorAt(held, places!.mean, n, frame.kept),
+      m2: vectorAt(held, places!.variance, n, frame.kept).map((variance) => variance * count),
     };
   });
 }

@@ -1,23 +1,39 @@
 /** What is made of given statistics: the forward pass, and the two halves of the backward pass. */
-import { checkVector, copyOf, copyOf64, isFloat64Array, sizeOf } from "../arrays.js";
-import { cut, readAxes } from "../engine/axes.js";
+import { checkVector, copyOf, copyOf64, isFloat64Array } from "../arrays.js";
+import type { Activation } from "../engine/activation.js";
 import type { Context } from "../engine/context.js";
-import { type Geometry, parametersOf, statisticsOf } from "../engine/geometry.js";
+import { parametersOf, statisticsOf } from "../engine/geometry.js";
 import { DOUBLE, FIELD, type Field, STEP } from "../engine/pass.js";
 import { runBackward, runForward } from "../engine/run.js";
-import { checkFinite, describe, readFields, readOptions, readShape, typeError } from "../errors.js";
+import { clearOthers } from "../engine/segments.js";
+import { checkFinite, describe, readFields, typeError } from "../errors.js";
 import type { OwnFloat32Array } from "../own.js";
-import { type Runtime, runtime } from "../runtime/runtime.js";
+import { runtime } from "../runtime/runtime.js";
 import { Scratch } from "../runtime/scratch.js";
+import {
+  type Around,
+  type FunctionalModulation,
+  type Further,
+  finishForward,
+  readAround,
+  readFurther,
+  startBackward,
+} from "./around.js";
 import {
   type AxesOptions,
   contextOf,
-  type Moments,
+  type Frame,
+  frameOf,
+  type Options,
   place,
+  plan,
+  readAll,
   readMinibatch,
-  readMoments,
+  taken,
   vectorAt,
-} from "./moments.js";
+} from "./frame.js";
+import { type Moments, readMoments } from "./moments.js";
+import { permute } from "./order.js";
 
 /** How `normalize` and the backward steps go from statistics to values. */
 export interface NormalizeOptions extends AxesOptions {
@@ -27,8 +43,26 @@ export interface NormalizeOptions extends AxesOptions {
   gamma?: Float32Array | null | undefined;
   /** Shift, as gamma; default zeros. */
   beta?: Float32Array | null | undefined;
-  /** The axes that gamma and beta have a value for; default those not in `axes`. */
+  /** The axes that gamma, beta and modulation have a value for; default those not in `axes`. */
   parameterAxes?: readonly number[] | undefined;
+  /**
+   * `n * (1 + scale) + shift` of the normalized n, before residual and activation: a row of gamma's values for each index of the
+   * first axis, or of the first few, or one row for all; where the last axis is reduced over and has no gamma, one for each index
+   * of all that come before gamma's axes.
+   */
+  modulation?: FunctionalModulation | undefined;
+  /** Added after gamma, beta and the modulation, before the activation; of x's shape. */
+  residual?: Float32Array | undefined;
+  /** What comes then; default "none". */
+  activation?: Activation | undefined;
+  /** The result is multiplied by `silu(gate)`, last; of x's shape. */
+  gate?: Float32Array | undefined;
+  /** Where `backwardApply` writes the residual's gradient. */
+  residualGrad?: Float32Array | undefined;
+  /** Where `backwardApply` writes the modulation's gradients: of a piece of a minibatch, the sums over that piece. */
+  modulationGrad?: FunctionalModulation | undefined;
+  /** Where `backwardApply` writes the gate's gradient. */
+  gateGrad?: Float32Array | undefined;
 }
 
 /** What a backward pass needs to know of all of dy: pieces of a minibatch add theirs. */
@@ -45,10 +79,11 @@ export interface Sums {
 
 /** What the three finishing steps are given, read, and where they put it. */
 interface Pass {
-  held: Runtime;
-  geometry: Geometry;
+  frame: Frame;
   context: Context;
-  shape: number[];
+  scratch: Scratch;
+  around: Around | undefined;
+  further: Further | undefined;
 }
 
 /** Reads the arguments common to the finishing steps, brings them to linear memory and runs `work`. */
@@ -59,53 +94,48 @@ function finish<T>(
   options: NormalizeOptions,
   minibatches: Record<string, unknown>,
   work: (pass: Pass, addresses: number[]) => T,
+  further?: (o: Options, frame: Frame, around: Around | undefined) => Further,
 ): T {
-  const extents = readShape(who, shape);
-  const o = readOptions(who, options, {
-    axes: undefined,
-    eps: 1e-5,
-    gamma: null,
-    beta: null,
-    parameterAxes: undefined,
-  });
-  const reduced = readAxes(who, "axes", o.axes, extents.length);
-  const own =
-    o.parameterAxes === undefined
-      ? reduced.map((flag) => !flag && (o.gamma !== null || o.beta !== null))
-      : readAxes(who, "parameterAxes", o.parameterAxes, extents.length);
-  const geometry = cut(who, extents, reduced, own);
+  const o = readAll(who, options);
+  const frame = frameOf(who, shape, o, true);
+  const { geometry, kept, own } = frame;
   const eps = checkFinite(who, "eps", o.eps, 0);
   const parameters = parametersOf(geometry);
   const { count, mean, m2 } = readMoments(who, statistics, statisticsOf(geometry));
+  const held = runtime();
+  const around = readAround(who, o, frame, held);
+  const places = further?.(o, frame, around);
   // No code of the caller's runs from here on.
   const gamma = o.gamma === null ? null : copyOf(checkVector(who, "gamma", o.gamma, parameters));
   const beta = o.beta === null ? null : copyOf(checkVector(who, "beta", o.beta, parameters));
-  const held = runtime();
   const arrays = Object.entries(minibatches).map(([name, value]) =>
-    readMinibatch(who, name, value, extents, held),
+    readMinibatch(who, name, value, frame.shape, held),
   );
   return Scratch.with(held, (scratch) => {
-    const addresses = arrays.map((array) => place(held, scratch, array));
-    const context = contextOf(held, geometry, eps);
-    const { pass, places } = context;
+    const addresses = arrays.map((array) => place(held, scratch, array, frame.whole));
+    const context = contextOf(held, frame, eps);
+    const { pass, places: at } = context;
     const { f32, f64 } = held;
-    const at = places!;
-    mean.forEach((value, i) => {
-      f64[at.mean / 8 + i] = value;
-      f64[at.variance / 8 + i] = m2[i]! / count;
-      f64[at.rstd / 8 + i] = 1 / Math.sqrt(m2[i]! / count + eps);
+    const walked = <V extends Float32Array | Float64Array>(values: V, order: Frame["kept"]) =>
+      order ? permute(values, values.slice() as V, order) : values;
+    const variance = walked(m2, kept);
+    walked(mean, kept).forEach((value, i) => {
+      f64[at!.mean / 8 + i] = value;
+      f64[at!.variance / 8 + i] = variance[i]! / count;
+      f64[at!.rstd / 8 + i] = 1 / Math.sqrt(variance[i]! / count + eps);
     });
-    if (gamma) f32.set(gamma, at.gamma / 4);
-    if (beta) f32.set(beta, at.beta / 4);
-    pass.set(FIELD.gamma, gamma ? at.gamma : 0);
-    pass.set(FIELD.beta, beta ? at.beta : 0);
+    if (gamma) f32.set(walked(gamma, own), at!.gamma / 4);
+    if (beta) f32.set(walked(beta, own), at!.beta / 4);
+    pass.set(FIELD.gamma, gamma ? at!.gamma : 0);
+    pass.set(FIELD.beta, beta ? at!.beta : 0);
     pass.setDouble(DOUBLE.count, mean.length === 0 ? 0 : count);
-    return work({ held, geometry, context, shape: extents }, addresses);
+    return work({ frame, context, scratch, around, further: places }, addresses);
   });
 }
 
 /**
- * `y = gamma * (x - mean) / sqrt(m2 / count + eps) + beta` from given statistics.
+ * `y = gamma * (x - mean) / sqrt(m2 / count + eps) + beta` from given statistics, and what the options put around it. A mask changes
+ * nothing here: what does not count is normalized as the rest is.
  *
  * @throws TypeError, RangeError for a wrong argument
  */
@@ -115,22 +145,24 @@ export function normalize(
   statistics: Moments,
   options: NormalizeOptions,
 ): OwnFloat32Array {
-  return finish("normalize", shape, statistics, options, { x }, ({ held, context, ...p }, [at]) => {
-    const size = sizeOf(p.shape);
+  return finish("normalize", shape, statistics, options, { x }, (given, [at]) => {
+    const { frame, context, scratch, around } = given;
+    const { pass, held } = context;
     const address = at!;
-    const { pass } = context;
-    if (size > 0) {
-      context.plan(STEP.APPLY, 0, 0);
+    if (frame.size > 0) {
+      plan(context, scratch, frame, STEP.APPLY);
       pass.set(FIELD.x, address);
       pass.set(FIELD.y, address);
       runForward(held, pass);
+      if (around) finishForward(context, scratch, around, frame);
     }
-    return held.f32.slice(address / 4, address / 4 + size);
+    return taken(held, address, frame.size, frame.whole);
   });
 }
 
 /**
- * The sums over dy that a backward pass needs; those of a minibatch's pieces, added, are the whole minibatch's.
+ * The sums over dy that a backward pass needs; those of a minibatch's pieces, added, are the whole minibatch's. What the options
+ * put around the normalization is gone back through first: its values are those that `normalize` was given.
  *
  * @throws TypeError, RangeError for a wrong argument
  */
@@ -141,10 +173,10 @@ export function backwardReduce(
   statistics: Moments,
   options: NormalizeOptions,
 ): Sums {
-  return finish("backwardReduce", shape, statistics, options, { x, dy }, (pass, [at, dyAt]) => {
-    const { held, geometry, context } = pass;
+  return finish("backwardReduce", shape, statistics, options, { x, dy }, (given, [at, dyAt]) => {
+    const { geometry, size, segments, kept, own } = given.frame;
     const [groups, parameters] = [statisticsOf(geometry), parametersOf(geometry)];
-    if (sizeOf(pass.shape) === 0) {
+    if (size === 0 || segments?.rows === 0) {
       const zeros = (n: number) => new Float64Array(n);
       return {
         dbeta: zeros(parameters),
@@ -153,20 +185,21 @@ export function backwardReduce(
         sumDyXhat: zeros(groups),
       };
     }
-    gradients(context, STEP.REDUCE, at!, dyAt!, 0);
-    const copy = (field: Field, n: number) => vectorAt(held, context.pass.get(field), n);
+    gradients(given, STEP.REDUCE, at!, dyAt!, 0);
+    const { held, pass } = given.context;
+    const copy = (field: Field, n: number, order: Frame["kept"]) => vectorAt(held, pass.get(field), n, order);
     return {
-      dbeta: copy(FIELD.dbeta, parameters),
-      dgamma: copy(FIELD.dgamma, parameters),
-      sumDy: copy(FIELD.sum1, groups),
-      sumDyXhat: copy(FIELD.sum2, groups),
+      dbeta: copy(FIELD.dbeta, parameters, own),
+      dgamma: copy(FIELD.dgamma, parameters, own),
+      sumDy: copy(FIELD.sum1, groups, kept),
+      sumDyXhat: copy(FIELD.sum2, groups, kept),
     };
   });
 }
 
 /** Runs a backward pass, or a half of one; sums to start from are written by `before`. */
 function gradients(
-  context: Context,
+  { context, scratch, frame, around, further }: Pass,
   steps: number,
   x: number,
   dy: number,
@@ -174,7 +207,8 @@ function gradients(
   before?: () => void,
 ): void {
   const { pass, held } = context;
-  context.plan(steps, 0, 0);
+  if (around) startBackward(context, scratch, around, frame, x, dy, further);
+  plan(context, scratch, frame, steps);
   before?.();
   pass.set(FIELD.x, x);
   pass.set(FIELD.dy, dy);
@@ -183,7 +217,8 @@ function gradients(
 }
 
 /**
- * `dx = rstd * (gamma * dy - sumDy / count - xhat * sumDyXhat / count)` from given statistics and sums.
+ * `dx = rstd * (gamma * dy - sumDy / count - xhat * sumDyXhat / count)` from given statistics and sums, without the first of them
+ * with `rms`; 0 for what does not count. The gradients of what the options put around are written where they say.
  *
  * @throws TypeError, RangeError for a wrong argument
  */
@@ -197,22 +232,32 @@ export function backwardApply(
 ): OwnFloat32Array {
   const who = "backwardApply";
   const { sumDy, sumDyXhat } = readFields(who, sums, { sumDy: undefined, sumDyXhat: undefined });
-  return finish(who, shape, statistics, options, { x, dy }, (pass, [at, dyAt]) => {
-    const { held, geometry, context } = pass;
-    const n = statisticsOf(geometry);
-    for (const value of [sumDy, sumDyXhat]) {
-      if (!isFloat64Array(value)) throw typeError(who, "sums of Float64Arrays", value);
-      const own = copyOf64(value);
-      if (own.length !== n)
-        throw new RangeError(`${who}: expected sums of ${n} groups, got ${describe(value)}`);
-    }
-    const size = sizeOf(pass.shape);
-    if (size > 0) {
-      gradients(context, STEP.APPLY, at!, dyAt!, dyAt!, () => {
-        held.f64.set(sumDy as Float64Array, context.pass.get(FIELD.sum1) / 8);
-        held.f64.set(sumDyXhat as Float64Array, context.pass.get(FIELD.sum2) / 8);
+  return finish(
+    who,
+    shape,
+    statistics,
+    options,
+    { x, dy },
+    (given, [at, dyAt]) => {
+      const { geometry, size, segments, kept, whole } = given.frame;
+      const { held, pass } = given.context;
+      const n = statisticsOf(geometry);
+      const [one, two] = [sumDy, sumDyXhat].map((value) => {
+        if (!isFloat64Array(value)) throw typeError(who, "sums of Float64Arrays", value);
+        const own = copyOf64(value);
+        if (own.length !== n)
+          throw new RangeError(`${who}: expected sums of ${n} groups, got ${describe(value)}`);
+        return kept ? permute(own, new Float64Array(n), kept) : own;
       });
-    }
-    return held.f32.slice(dyAt! / 4, dyAt! / 4 + size);
-  });
+      if (size > 0) {
+        gradients(given, STEP.APPLY, at!, dyAt!, dyAt!, () => {
+          held.f64.set(one!, pass.get(FIELD.sum1) / 8);
+          held.f64.set(two!, pass.get(FIELD.sum2) / 8);
+        });
+        if (segments) clearOthers(held, segments, geometry, dyAt!);
+      }
+      return taken(held, dyAt!, size, whole);
+    },
+    (o, frame, around) => readFurther(who, o, frame, around),
+  );
 }
