@@ -93,6 +93,33 @@ describe.each(variants)("masks, %s", (variant) => {
     },
   );
 
+  test("an example has the same bits alone as among others", () => {
+    for (const layout of ["channels-last", "channels-first"] as const) {
+      for (const activation of ["none", "relu", "silu"] as const) {
+        const [channels, positions] = [6, 9];
+        const each = channels * positions;
+        const own = layout === "channels-last" ? [positions, channels] : [channels, positions];
+        const mask = Uint8Array.from({ length: 3 * positions }, (_, i) => (i % 4 === 2 ? 0 : 1));
+        const x = normals(3 * each, 1, 2, 1);
+        const dy = normals(3 * each, 2);
+        for (const layer of [
+          new library.GroupNorm(2, channels, { layout, activation }),
+          new library.InstanceNorm(channels, { layout, activation }),
+        ]) {
+          const y = layer.forward(x, { shape: [3, ...own], mask });
+          const dx = layer.backward(dy);
+          for (let i = 0; i < 3; i++) {
+            const part = (values: Float32Array) => values.slice(i * each, (i + 1) * each);
+            const counted = mask.slice(i * positions, (i + 1) * positions);
+            expect(layer.forward(part(x), { shape: [1, ...own], mask: counted })).toEqual(part(y));
+            expect(layer.backward(part(dy))).toEqual(part(dx));
+          }
+          layer.dispose();
+        }
+      }
+    }
+  });
+
   test("an example of which nothing counts gives beta, and no gradient", () => {
     const layer = new library.GroupNorm(2, 4, { layout: "channels-last" });
     layer.beta!.data.set([1, 2, 3, 4]);

@@ -15,8 +15,8 @@ export const isApart = (g: Geometry): boolean => g.perElement || g.outer > 1;
 /** How many values a mask has. */
 export const flagsOf = (g: Geometry): number => (g.perElement ? g.outer : g.outer * g.rows * g.length);
 
-/** What no segment crosses a multiple of: the positions of an example, or of a run. */
-export const unitOf = (g: Geometry): number => (isApart(g) ? positionsOf(g) : g.length);
+/** What no segment crosses a multiple of: the rows of an example, or a run; short segments cost time, and other sums. */
+export const unitOf = (g: Geometry): number => (g.perElement || g.length === 1 ? positionsOf(g) : g.length);
 
 /** Positions of an example that a mask has a value for; where examples are rows, all of them. */
 const positionsOf = (g: Geometry): number => (g.perElement ? g.outer : g.rows * g.length);
@@ -40,6 +40,10 @@ export function leastOf(g: Geometry, segments: Segments): number {
     Number.POSITIVE_INFINITY,
   );
 }
+
+/** How many values of each example count, for each statistic. */
+export const countsOf = (g: Geometry, segments: Segments): number[] =>
+  partsOf(g, segments).map(({ count }) => count);
 
 /** The parts of a pass. */
 function partsOf(g: Geometry, { pairs }: Segments): Part[] {

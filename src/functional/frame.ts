@@ -3,6 +3,7 @@ import { checkArray, checkLength, copyInto, type Given, given, renewed, sizeOf }
 import { cut, readAxes } from "../engine/axes.js";
 import { type Context, passingContext } from "../engine/context.js";
 import type { Geometry } from "../engine/geometry.js";
+import { flagsOf, unitOf } from "../engine/masked.js";
 import { FIELD } from "../engine/pass.js";
 import { type Mask, placeSegments, readFlags, type Segments, segmentsOf } from "../engine/segments.js";
 import { checkBoolean, rangeError, readOptions, readShape } from "../errors.js";
@@ -87,7 +88,7 @@ export function frameOf(who: string, shape: unknown, o: Options, parameters: boo
     whole: orderOf(extents, order, () => true),
     kept: orderOf(extents, order, (axis) => !reduced[axis]),
     own: orderOf(extents, order, (axis) => own?.[axis] ?? false),
-    segments: flags && segmentsOf(who, flags, g.rows * g.length, g.length),
+    segments: flags && segmentsOf(who, flags, flagsOf(g), unitOf(g)),
   };
 }
 
