@@ -13,6 +13,7 @@ export { LayerNorm, type LayerNormOptions } from "./layers/layer-norm.js";
 export type { Layout } from "./layers/layout.js";
 export type { BackwardOptions, CallOptions, ForwardOptions, Modulation } from "./layers/options.js";
 export type { Affine, Parameter } from "./layers/parameters.js";
+export type { Renorm, RenormOptions } from "./layers/renorm.js";
 export { RMSNorm, type RMSNormOptions } from "./layers/rms-norm.js";
 export type { RunningVariance } from "./layers/running.js";
 export type { TrackingOptions } from "./layers/tracking.js";

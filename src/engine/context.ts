@@ -9,6 +9,12 @@ import { FIELD, PASS_BYTES, Pass, STEP } from "./pass.js";
 import type { Segments } from "./segments.js";
 import { prepare } from "./workspace.js";
 
+/** What batch renormalization multiplied xhat by and added to it, a value a channel. */
+export interface Correction {
+  readonly r: Float64Array;
+  readonly d: Float64Array;
+}
+
 /** What backward needs to know of the forward before it. */
 export interface Saved {
   shape: readonly number[];
@@ -29,6 +35,8 @@ export interface Saved {
   /** What came around the normalization. */
   extras: Extras | undefined;
   segments: Segments | undefined;
+  /** Of batch renormalization. */
+  correction: Correction | undefined;
   /** An evaluation took the place of a training forward that no backward had used. */
   interrupted: boolean;
   /** A backward has used it up. */
@@ -48,6 +56,7 @@ export const emptySaved = (): Saved => ({
   residual: false,
   extras: undefined,
   segments: undefined,
+  correction: undefined,
   interrupted: false,
   used: false,
 });

@@ -56,6 +56,25 @@ export function bring(held: Runtime, scratch: Scratch, operand: Operand, address
   held.kernels.transpose(from, address, g.turned, g.length, positions);
 }
 
+/** Copies what backward needs again, or the kernels read, to its place. */
+export function bringExtras(
+  who: string,
+  held: Runtime,
+  scratch: Scratch,
+  extras: Extras,
+  base: number,
+  g: Geometry,
+): void {
+  const one = (kept: Kept | undefined, geometry: Geometry) => {
+    if (kept && kept.offset >= 0) bring(held, scratch, kept.operand, addressOf(who, kept, base), geometry);
+  };
+  const plain = g.turned === undefined ? g : { ...g, turned: undefined };
+  one(extras.scale, plain);
+  one(extras.shift, plain);
+  one(extras.gate, g);
+  one(extras.residual, g);
+}
+
 /** Takes an operand from its place; what was there may be lost. */
 export function carry(held: Runtime, scratch: Scratch, operand: Operand, address: number, g: Geometry): void {
   if (g.turned === undefined) {

@@ -41,9 +41,9 @@ export function leastOf(g: Geometry, segments: Segments): number {
   );
 }
 
-/** How many values of each example count, for each statistic. */
-export const countsOf = (g: Geometry, segments: Segments): number[] =>
-  partsOf(g, segments).map(({ count }) => count);
+/** The values behind the statistics of each example; of a batch, `count`. */
+export const countsOf = (g: Geometry, segments: Segments | undefined, count: number): number[] =>
+  segments && isApart(g) ? partsOf(g, segments).map((part) => part.count) : new Array(g.outer).fill(count);
 
 /** The parts of a pass. */
 function partsOf(g: Geometry, { pairs }: Segments): Part[] {

@@ -1,7 +1,6 @@
-import type { GradientSums } from "../analysis/gap.js";
 import type { Context, Saved } from "../engine/context.js";
 import { addressOf, bring, carry, isFinished, ownPlaceOf, placeOf, setExtras } from "../engine/extras.js";
-import { rowOf, statisticsOf } from "../engine/geometry.js";
+import { rowOf } from "../engine/geometry.js";
 import { isApart, runParts } from "../engine/masked.js";
 import {
   copyIn,
@@ -25,13 +24,14 @@ import type { LayerCore } from "./core.js";
 import { checkAsked, FurtherGradients } from "./gradients.js";
 import { readBackwardCall } from "./options.js";
 import type { Parameter } from "./parameters.js";
+import { correctSums } from "./renorm.js";
 
 /** Where the forward's input is, as kernels take it; of a Tensor of 16 bits room for it, which `bringInput` fills. */
-const inputOf = ({ saved, places }: Context, scratch: Scratch): number =>
+export const inputOf = ({ saved, places }: Context, scratch: Scratch): number =>
   saved!.x ? place(scratch, saved!.x) : places!.x;
 
 /** Widens the forward's input, if it is a Tensor of 16 bits. */
-function bringInput({ held, saved }: Context, address: number): void {
+export function bringInput({ held, saved }: Context, address: number): void {
   if (saved!.x) copyIn(held, saved!.x, address);
 }
 
@@ -60,7 +60,7 @@ function checkSaved(core: LayerCore, who: string, saved: Saved, gamma: Parameter
   }
 }
 
-const overwritten = (who: string): Error =>
+export const overwritten = (who: string): Error =>
   new Error(`${who}: expected x, but forwardInto(x, x) has overwritten it: give forward another place for y`);
 
 /** The gradient of a forward into `out`, or into a new minibatch for NEW; that of its residual goes to the core. */
@@ -197,7 +197,7 @@ interface Stages {
 }
 
 /** Takes room for the stages. */
-function stagesOf(
+export function stagesOf(
   { places }: Context,
   { extras, size, segments }: Saved,
   further: FurtherGradients | undefined,
@@ -215,7 +215,7 @@ function stagesOf(
 }
 
 /** What stages make of dy, at dx: the gradient of the kernels' own output. */
-function differentiate(
+export function differentiate(
   who: string,
   context: Context,
   saved: Saved,
@@ -262,7 +262,7 @@ function differentiate(
   runStage(held, pass, "beforeBackward", g);
 }
 
-function run(
+export function run(
   core: LayerCore,
   context: Context,
   saved: Saved,
@@ -288,75 +288,15 @@ function run(
   else runBackward(held, pass);
 }
 
-/**
- * Sums of dy over the groups of the last forward, and of its statistics the variance; no gradient is touched, and the forward
- * is not used up. @throws as `backward`
- */
-export function gradientSums(
-  core: LayerCore,
-  who: string,
-  dy: unknown,
-): { sums: GradientSums; count: number; variance: Float64Array | null } {
-  const held = core.use(who);
-  const saved = core.saved(who, undefined);
-  const context = core.own;
-  if (saved.x) live(who, saved.x);
-  if (saved.overwritten) throw overwritten(who);
-  const { segments, frozen, count } = saved;
-  const from = readSized(who, "dy", dy, saved.shape);
-  const n = core.channels;
-  if (saved.size === 0 || count === 0) {
-    const zeros = () => new Float64Array(n);
-    return { sums: { dy: zeros(), dyXhat: zeros(), dySquared: zeros() }, count: 0, variance: null };
-  }
-  return Scratch.with(held, (scratch) => {
-    let source: number = place(scratch, from);
-    const x = inputOf(context, scratch);
-    const pairs = segments ? placeSegments(held, scratch, segments) : 0;
-    copyIn(held, from, source);
-    bringInput(context, x);
-    const stages = stagesOf(context, saved, undefined, scratch, false);
-    if (stages) {
-      const g = scratch.take(4 * saved.size);
-      differentiate(who, context, saved, stages, { x, dy: source, dx: g, dresidual: 0, pairs });
-      source = g;
-    }
-    run(core, context, saved, { x, dy: source, dx: 0, dresidual: 0, pairs }, 0);
-    const { pass, places } = context;
-    const copy = (address: number) => held.f64.slice(address / 8, address / 8 + n);
-    const dyXhat = copy(pass.get(FIELD.dgamma));
-    const dySum = copy(pass.get(FIELD.dbeta));
-    const variance = frozen ? null : copy(places!.variance);
-    energy(context, saved, source, pairs, scratch);
-    const dySquared = copy(pass.get(FIELD.dgamma));
-    return { sums: { dy: dySum, dyXhat, dySquared }, count, variance };
-  });
-}
-
-/** Leaves `sum(dy^2)` of each channel as dgamma: dy stands in the place of x, with a mean of 0 and an rstd of 1. */
-function energy(context: Context, saved: Saved, dy: number, pairs: number, scratch: Scratch): void {
-  const { pass, held, places } = context;
-  const n = statisticsOf(places!.geometry);
-  const bytes = 8 * (n + 16);
-  const mean = scratch.take(2 * bytes);
-  const rstd = mean + bytes;
-  held.f64.fill(0, mean / 8, rstd / 8);
-  held.f64.fill(1, rstd / 8, (rstd + bytes) / 8);
-  pass.set(FIELD.mean, mean);
-  pass.set(FIELD.rstd, rstd);
-  pass.set(FIELD.x, dy);
-  pass.set(FIELD.dy, dy);
-  context.plan(STEP.REDUCE, pairs, (saved.segments?.pairs.length ?? 0) / 2);
-  runBackward(held, pass);
-}
-
 /** Adds dgamma and dbeta to the gradients, which may be one array. */
 function addGradients(
-  { held, pass }: Context,
+  { held, pass, saved }: Context,
   n: number,
   gamma: Parameter | null,
   beta: Parameter | null,
 ): void {
+  if (saved!.correction)
+    correctSums(held.f64, pass.get(FIELD.dgamma), pass.get(FIELD.dbeta), saved!.correction);
   if (gamma) add(gamma.grad, held.f64, pass.get(FIELD.dgamma) / 8, n);
   if (beta) add(beta.grad, held.f64, pass.get(FIELD.dbeta) / 8, n);
 }

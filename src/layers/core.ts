@@ -1,17 +1,22 @@
 import { isSame } from "../arrays.js";
-import { Context, type Saved } from "../engine/context.js";
+import { Context, type Correction, type Saved } from "../engine/context.js";
 import type { Geometry } from "../engine/geometry.js";
 import type { Minibatch } from "../engine/operand.js";
 import { disposed } from "../errors.js";
 import { type Runtime, runtime } from "../runtime/runtime.js";
 import type { Modulation } from "./options.js";
 import { Parameters } from "./parameters.js";
+import type { Renorm } from "./renorm.js";
 import type { Running } from "./running.js";
 
 /** What makes a layer one of its family: how it cuts a minibatch into groups, and which statistics it keeps, if any. */
 export interface Family {
   /** How a minibatch of `shape` is cut. @throws RangeError for a shape that is none of this layer's */
-  cut(who: string, shape: readonly number[]): Geometry;
+  cut(who: string, shape: readonly number[], training: boolean): Geometry;
+  /** Whether it is cut otherwise in evaluation: into virtual batches in training alone. */
+  virtual?: boolean | undefined;
+  /** The bounds of batch renormalization. */
+  renorm?: Renorm | undefined;
   /** The shape of `size` values where nothing else says it. @throws RangeError where the size is not enough */
   shapeOf(who: string, size: number): number[];
   /** Values that a statistic needs in training. */
@@ -56,11 +61,13 @@ export class LayerCore {
   /** Where the statistics of the last forward and of the last training forward are. */
   last: Last;
   lastBatch: Last;
+  /** What batch renormalization made of the last training forward. */
+  correction: Correction | undefined;
   #disposed = false;
   #runtime: Runtime | undefined;
   #own: Context | undefined;
   #contexts: WeakRef<Context>[] = [];
-  #cut: { shape: readonly number[]; geometry: Geometry } | undefined;
+  #cut: { shape: readonly number[]; training: boolean; geometry: Geometry } | undefined;
 
   constructor(
     who: string,
@@ -125,9 +132,11 @@ export class LayerCore {
   /** The geometry of a shape; the last one often serves again. */
   cut(who: string, shape: readonly number[]): Geometry {
     const cut = this.#cut;
-    if (cut?.shape === shape) return cut.geometry;
-    if (!this.known(shape)) this.#cut = { shape, geometry: this.family.cut(who, shape) };
-    return this.#cut!.geometry;
+    const training = this.training || !this.family.virtual;
+    if (cut && cut.training === training && (cut.shape === shape || this.known(shape))) return cut.geometry;
+    const geometry = this.family.cut(who, shape, training);
+    this.#cut = { shape: this.known(shape) ?? shape, training, geometry };
+    return geometry;
   }
 
   /** Whether the next forward uses statistics that the layer keeps. @throws TypeError, RangeError if they are unfit */

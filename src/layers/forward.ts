@@ -1,85 +1,18 @@
-import { checkLength, copyInto } from "../arrays.js";
+import { copyInto } from "../arrays.js";
 import { type Context, emptySaved, isUnsaved, passingContext } from "../engine/context.js";
-import {
-  addressOf,
-  bring,
-  carry,
-  type Extras,
-  isFinished,
-  type Kept,
-  placeOf,
-  setExtras,
-} from "../engine/extras.js";
-import { countOf, type Geometry, statisticsOf } from "../engine/geometry.js";
-import { flagsOf, isApart, leastOf, runParts, unitOf } from "../engine/masked.js";
-import {
-  drop,
-  type Minibatch,
-  NEW,
-  newLike,
-  type Operand,
-  ownPlace,
-  readOperand,
-  readOutput,
-  readSized,
-} from "../engine/operand.js";
+import { addressOf, bring, bringExtras, carry, isFinished, placeOf, setExtras } from "../engine/extras.js";
+import { countOf, statisticsOf } from "../engine/geometry.js";
+import { countsOf, isApart, runParts } from "../engine/masked.js";
+import { drop, type Minibatch, newLike, ownPlace, readOperand } from "../engine/operand.js";
 import { DOUBLE, FIELD, STEP } from "../engine/pass.js";
 import { runAround, runForward } from "../engine/run.js";
-import { placeSegments, type Segments, segmentsOf } from "../engine/segments.js";
-import { rangeError, typeError } from "../errors.js";
+import { placeSegments } from "../engine/segments.js";
 import type { Runtime } from "../runtime/runtime.js";
 import { Scratch } from "../runtime/scratch.js";
 import { type Core, coreOf } from "../tensor.js";
 import type { LayerCore } from "./core.js";
-import { readExtras } from "./extras.js";
-import { type Call, readCall } from "./options.js";
-import type { Vectors } from "./parameters.js";
-
-/** A forward's arguments, read and found fit. */
-interface Prepared {
-  call: Call;
-  /** These two alone change where a call is made again. */
-  vectors: Vectors;
-  from: Operand;
-  shape: readonly number[];
-  geometry: Geometry;
-  into: Operand | undefined;
-  residual: Operand | undefined;
-  extras: Extras | undefined;
-  segments: Segments | undefined;
-  count: number;
-  /** The statistics are running ones. */
-  frozen: boolean;
-}
-
-/** Reads all arguments. What may run code of the caller's comes first. @throws TypeError, RangeError */
-function read(core: LayerCore, who: string, x: unknown, out: unknown, options: unknown): Prepared {
-  const { family, training } = core;
-  const call = readCall(core, who, options, options === undefined ? 0 : readOperand(who, "x", x).size);
-  const vectors = core.learned.read(who);
-  core.checkAlive(who);
-  const from = readOperand(who, "x", x);
-  const shape = call.shape ?? from.shape ?? family.shapeOf(who, from.size);
-  if (shape !== from.shape) checkLength(who, "x", shape, from.size);
-  const geometry = core.cut(who, shape);
-  const into = out === NEW ? undefined : readOutput(who, "out", out, shape);
-  if (training && x === out && call.stream === undefined)
-    throw typeError(who, "out to be another than x in training", out);
-  const frozen = core.frozen();
-  family.running?.check(who);
-  const residual = call.residual === undefined ? undefined : readSized(who, "residual", call.residual, shape);
-  const extras = readExtras(core, who, call, shape, geometry, residual);
-  const segments = call.flags && segmentsOf(who, call.flags, flagsOf(geometry), unitOf(geometry));
-  const count = segments
-    ? segments.rows * (geometry.perElement ? geometry.length : geometry.width)
-    : countOf(geometry);
-  const least = segments && isApart(geometry) ? leastOf(geometry, segments) : count;
-  if (training && from.size > 0 && least < family.least && !(segments && count === 0)) {
-    const counted = segments ? " unmasked" : "";
-    throw rangeError(who, `at least ${family.least}${counted} values for each statistic in training`, least);
-  }
-  return { call, vectors, from, shape, geometry, into, residual, extras, segments, count, frozen };
-}
+import { type Prepared, read } from "./prepare.js";
+import { correct } from "./renorm.js";
 
 /** Normalizes x into `out`, or into a new minibatch for NEW. */
 export function forward(core: LayerCore, who: string, x: unknown, out: unknown, options: unknown): Minibatch {
@@ -177,25 +110,6 @@ function repeat(core: LayerCore, who: string, held: Runtime, x: unknown, out: un
 const isCopied = ({ from, geometry, extras }: Prepared): boolean =>
   Boolean(from.array) || geometry.turned !== undefined || extras?.stream !== undefined;
 
-/** Copies what backward needs again, or the kernels read, to its place. */
-function bringExtras(
-  who: string,
-  held: Runtime,
-  scratch: Scratch,
-  extras: Extras,
-  base: number,
-  g: Geometry,
-): void {
-  const one = (kept: Kept | undefined, geometry: Geometry) => {
-    if (kept && kept.offset >= 0) bring(held, scratch, kept.operand, addressOf(who, kept, base), geometry);
-  };
-  const plain = g.turned === undefined ? g : { ...g, turned: undefined };
-  one(extras.scale, plain);
-  one(extras.shift, plain);
-  one(extras.gate, g);
-  one(extras.residual, g);
-}
-
 /** Makes sure that the context has room. @throws RangeError, or what `learned.check` throws where memory has grown */
 function reserve(core: LayerCore, who: string, context: Context, prepared: Prepared, grown: boolean): void {
   const { call, from, geometry, residual, extras } = prepared;
@@ -250,11 +164,10 @@ function run(core: LayerCore, who: string, context: Context, prepared: Prepared,
   const empty = !frozen && count === 0 && segments !== undefined && !perElement;
   const apart = segments !== undefined && !frozen && !empty && !perElement && isApart(places.geometry);
   const whole = empty || perElement || apart;
-  context.plan(
-    frozen || empty ? STEP.APPLY : STEP.REDUCE | STEP.APPLY,
-    whole ? 0 : at.pairs,
-    whole ? 0 : (segments?.pairs.length ?? 0) / 2,
-  );
+  const renorm = core.training && !empty ? core.family.renorm : undefined;
+  const plan = (steps: number) =>
+    context.plan(steps, whole ? 0 : at.pairs, whole ? 0 : (segments?.pairs.length ?? 0) / 2);
+  plan(frozen || empty ? STEP.APPLY : renorm ? STEP.REDUCE : STEP.REDUCE | STEP.APPLY);
   const { f32, f64 } = held;
   if (gamma) copyInto(f32, gamma.data, places.gamma / 4, core.channels);
   if (beta) copyInto(f32, beta.data, places.beta / 4, core.channels);
@@ -277,6 +190,16 @@ function run(core: LayerCore, who: string, context: Context, prepared: Prepared,
     const n = statisticsOf(places.geometry);
     f64.fill(0, places.mean / 8, places.mean / 8 + n);
     f64.fill(Infinity, places.variance / 8, places.variance / 8 + n);
+  }
+  prepared.correction = undefined;
+  if (renorm) {
+    if (!gamma) f32.fill(1, places.gamma / 4, places.gamma / 4 + core.channels);
+    if (!beta) f32.fill(0, places.beta / 4, places.beta / 4 + core.channels);
+    runForward(held, pass);
+    prepared.correction = correct(context, renorm, running!, core.eps);
+    pass.set(FIELD.gamma, places.gamma);
+    pass.set(FIELD.beta, places.beta);
+    plan(STEP.APPLY);
   }
   const kernels = () => {
     if (apart) runParts(context, segments, at.pairs, false, STEP.REDUCE | STEP.APPLY);
@@ -312,10 +235,12 @@ function settle(
   if (from.size > 0) {
     if (running && training && call.updateRunning) {
       if (count === 0) running.skipAll();
+      else if (family.virtual) running.trackEach(context, countsOf(geometry, segments, count));
       else running.track(context, count);
     }
     if (!(training && count === 0)) {
       core.note(context, frozen, statisticsOf(geometry), training, call.save);
+      if (training) core.correction = prepared.correction;
     }
   }
   if (!call.save) return;
@@ -332,5 +257,6 @@ function settle(
   saved.residual = residual !== undefined;
   saved.extras = extras;
   saved.segments = segments;
+  saved.correction = prepared.correction;
   saved.used = false;
 }

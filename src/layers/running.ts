@@ -81,15 +81,11 @@ export class Running {
   track({ held, places }: Context, count: number): void {
     this.batches++;
     const examples = places!.geometry.outer;
-    const { mean, variance, momentum, batches } = this;
     const { f64 } = held;
     const m = places!.mean / 8;
     const v = places!.variance / 8;
     const factor = this.#unbiased ? count / (count - 1) : 1;
-    const missed = momentum === null ? this.#missed : undefined;
-    let share = momentum ?? 1 / batches;
     for (let c = 0, n = this.#channels; c < n; c++) {
-      if (missed) share = 1 / (batches - missed[c]!);
       // In this form equal minibatches have just their own average.
       let batchMean = f64[m + c]!;
       let batchVariance = f64[v + c]!;
@@ -99,13 +95,35 @@ export class Running {
           batchVariance += (f64[v + e * n + c]! - batchVariance) / (e + 1);
         }
       }
-      const newMean = mean[c]! + share * (batchMean - mean[c]!);
-      const newVariance = variance[c]! + share * (factor * batchVariance - variance[c]!);
-      if (Math.abs(newMean) + newVariance < Infinity) {
-        mean[c] = newMean;
-        variance[c] = newVariance;
-      } else this.#skip(c);
+      this.#take(c, batchMean, factor * batchVariance);
     }
+  }
+
+  /** Takes virtual batches in, one after the other (Hoffer et al. 2017); `counts` are the values behind the statistics of each. */
+  trackEach({ held, places }: Context, counts: readonly number[]): void {
+    const n = this.#channels;
+    counts.forEach((count, e) => {
+      if (count === 0) {
+        this.skipAll();
+        return;
+      }
+      this.batches++;
+      const m = places!.mean / 8 + e * n;
+      const v = places!.variance / 8 + e * n;
+      const factor = this.#unbiased ? count / (count - 1) : 1;
+      for (let c = 0; c < n; c++) this.#take(c, held.f64[m + c]!, factor * held.f64[v + c]!);
+    });
+  }
+
+  #take(c: number, batchMean: number, batchVariance: number): void {
+    const { mean, variance, momentum, batches } = this;
+    const share = momentum ?? 1 / (batches - (this.#missed?.[c] ?? 0));
+    const newMean = mean[c]! + share * (batchMean - mean[c]!);
+    const newVariance = variance[c]! + share * (batchVariance - variance[c]!);
+    if (Math.abs(newMean) + newVariance < Infinity) {
+      mean[c] = newMean;
+      variance[c] = newVariance;
+    } else this.#skip(c);
   }
 
   #skip(channel: number): void {

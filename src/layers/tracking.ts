@@ -85,7 +85,7 @@ export abstract class Tracking extends Layer {
     this.#running.reset();
   }
 
-  /** The mean of the last training minibatch, a value a channel; null before one. */
+  /** The mean of the last training minibatch, a value a channel (for each virtual batch, or example of instance norm); null before one. */
   get batchMean(): OwnFloat32Array | null {
     useOf(this, "batchMean");
     const batch = coreOf(this).statistics("lastBatch");

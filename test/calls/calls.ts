@@ -467,7 +467,7 @@ const constructorKinds: Record<string, Kind> = {
   "sound layer": kind(
     fc.record({
       at: anySlot,
-      which: fc.nat(6),
+      which: fc.nat(8),
       rows: fc.integer({ min: 2, max: 9 }),
       as: fc.boolean(),
       how: fc.nat(3),
@@ -482,6 +482,8 @@ const constructorKinds: Record<string, Kind> = {
         () => new RMSNorm(7, { activation: "relu" }),
         () => new GroupNorm(2, 4, { layout: "channels-last" }),
         () => new InstanceNorm(3, { affine: true }),
+        () => new BatchNorm(4, { renorm: { rMax: 2, dMax: 1 } }),
+        () => new BatchNorm(4, { virtualBatchSize: rows }),
       ][which]!();
       const { shape: fits, parameters } = fitting(world.library, layer);
       world.addLayer(at, layer, fits, parameters);
