@@ -60,6 +60,14 @@ class Block {
   }
 }
 
+/** A new tensor of the wasm backend, which does not look at what malloc gave it. @throws RangeError */
+function newTensor(backend: Backend, shape: number[], dtype: string): TensorInfo {
+  const info = backend.makeOutput!(shape, dtype);
+  if (backend.dataIdMap!.get(info.dataId).memoryOffset || !sizeOf(shape)) return info;
+  backend.disposeData(info.dataId);
+  throw new RangeError(`tfjs: expected room for a tensor of shape [${shape}], got none`);
+}
+
 /** tfjs-backend-wasm: tensors lie in the memory that the kernels run in. */
 class WasmPlace extends Block implements Place {
   readonly #backend: Backend;
@@ -76,12 +84,9 @@ class WasmPlace extends Block implements Place {
   }
 
   output(shape: number[], dtype = "float32"): () => number {
-    const info = this.#backend.makeOutput!(shape, dtype);
+    const info = newTensor(this.#backend, shape, dtype);
     this.#outputs.push(info);
-    const at = this.input(info);
-    // The backend does not look at what malloc gave it.
-    if (!at() && sizeOf(shape)) throw new RangeError(`tfjs: no room for a tensor of shape [${shape}]`);
-    return at;
+    return this.input(info);
   }
 
   done(): TensorInfo[] {
@@ -99,6 +104,7 @@ type Values = Float32Array | Int32Array;
 interface Arrays {
   read(tensor: TensorInfo): Values;
   make(shape: number[], dtype: string, values: Values): TensorInfo;
+  dispose(tensor: TensorInfo): void;
 }
 
 /** Any backend whose tensors are arrays: they are copied to the package's memory and back. */
@@ -106,6 +112,7 @@ class ArrayPlace extends Block implements Place {
   readonly #arrays: Arrays;
   readonly #inputs: { at: () => number; tensor: TensorInfo }[] = [];
   readonly #outputs: { at: () => number; shape: number[]; dtype: string }[] = [];
+  readonly #made: TensorInfo[] = [];
 
   constructor(arrays: Arrays) {
     super(runtime());
@@ -138,13 +145,16 @@ class ArrayPlace extends Block implements Place {
   done(): TensorInfo[] {
     // The package's own memory is not shared.
     const buffer = this.held.f32.buffer as ArrayBuffer;
-    return this.#outputs.map(({ at, shape, dtype }) => {
+    for (const { at, shape, dtype } of this.#outputs) {
       const View = dtype === "float32" ? Float32Array : Int32Array;
-      return this.#arrays.make(shape, dtype, new View(buffer, at(), sizeOf(shape)).slice());
-    });
+      this.#made.push(this.#arrays.make(shape, dtype, new View(buffer, at(), sizeOf(shape)).slice()));
+    }
+    return this.#made;
   }
 
-  drop(): void {}
+  drop(): void {
+    for (const tensor of this.#made) this.#arrays.dispose(tensor);
+  }
 }
 
 /** Backends that lend their memory. */
@@ -204,6 +214,7 @@ export function release(): void {
 const cpu = (backend: Backend): Arrays => ({
   read: ({ dataId }) => backend.data!.get(dataId).values,
   make: (shape, dtype, values) => backend.makeTensorInfo!(shape, dtype, values),
+  dispose: ({ dataId }) => backend.disposeData(dataId),
 });
 
 /** tfjs-backend-wasm with a memory in which the kernels cannot run. */
@@ -217,10 +228,11 @@ const wasm = (backend: Backend): Arrays => {
   return {
     read: view,
     make(shape, dtype, values) {
-      const info = backend.makeOutput!(shape, dtype);
+      const info = newTensor(backend, shape, dtype);
       view(info).set(values);
       return info;
     },
+    dispose: ({ dataId }) => backend.disposeData(dataId),
   };
 };
 
