@@ -22,5 +22,10 @@
  */
 export type { Activation } from "./engine/activation.js";
 export { install, type TensorFlow, type Uninstall } from "./integrations/tfjs/install.js";
-export { type KerasLayers, layers } from "./integrations/tfjs/layers.js";
+export {
+  type AffineOptions,
+  type CommonOptions,
+  type KerasLayers,
+  layers,
+} from "./integrations/tfjs/layers.js";
 export * from "./integrations/tfjs/operations.js";

@@ -8,8 +8,11 @@ import type { Tf } from "./types.js";
 
 /** The module `@tensorflow/tfjs`, or tfjs-core and tfjs-layers as one object. */
 export interface TensorFlow {
+  /** What runs kernels, whose registries are added to. */
   engine(): object;
+  /** Resolves once a backend is set. */
   ready(): Promise<void>;
+  /** The name of the backend that is set. */
   getBackend(): string;
 }
 

@@ -2,16 +2,20 @@
 import { installed } from "./install.js";
 import type { Tf } from "./types.js";
 
-interface Common {
+/** What the layers with gamma take. */
+export interface CommonOptions {
   /** Default 1e-3; of RMSNormalization 1e-6. */
   epsilon?: number;
+  /** The layer's name in its model, and of its weights. */
   name?: string;
+  /** Whether its weights are trained (true). */
   trainable?: boolean;
+  /** Of the first layer of a model: the shape of an example. */
   inputShape?: number[];
 }
 
-/** Initializers, regularizers and constraints are those of tf.layers.batchNormalization. */
-interface AffineOptions extends Common {
+/** What group and instance norm take. Initializers, regularizers and constraints are those of tf.layers.batchNormalization. */
+export interface AffineOptions extends CommonOptions {
   /** Where the channels are; default: the last axis. */
   axis?: number;
   /** Whether there is a beta (true). */
@@ -27,18 +31,22 @@ export interface KerasLayers<L> {
   groupNormalization(options?: AffineOptions & { groups?: number }): L;
   /** `axis: null`: each example as a whole, with one gamma and one beta, as keras-contrib has it. */
   instanceNormalization(options?: Omit<AffineOptions, "axis"> & { axis?: number | null }): L;
-  rmsNormalization(options?: Common & { axis?: number | number[] }): L;
+  /** `gamma * x / sqrt(mean(x^2) + epsilon)` over `axis` (the last one). */
+  rmsNormalization(options?: CommonOptions & { axis?: number | number[] }): L;
   /** Examples of length 1. */
-  unitNormalization(options?: Omit<Common, "epsilon"> & { axis?: number | number[] }): L;
+  unitNormalization(options?: Omit<CommonOptions, "epsilon"> & { axis?: number | number[] }): L;
   /** `(x - mean) / sqrt(variance)`, given or from `adapt`. */
   normalization(
-    options?: Omit<Common, "epsilon"> & {
+    options?: Omit<CommonOptions, "epsilon"> & {
       axis?: number | number[] | null;
       mean?: number | number[];
       variance?: number | number[];
       invert?: boolean;
     },
-  ): L & { adapt(data: object): Promise<void> };
+  ): L & {
+    /** Takes mean and variance from a tensor, or from a tf.data.Dataset of minibatches. @throws TypeError, RangeError */
+    adapt(data: object): Promise<void>;
+  };
 }
 
 /**

@@ -8,14 +8,19 @@ import type { Tensor, Tf } from "./types.js";
 
 /** A tensor of TensorFlow.js. */
 export interface TensorLike {
+  /** By which its backend knows its values. */
   readonly dataId: object;
+  /** Extents, the slowest axis first. */
   readonly shape: number[];
+  /** "float32" is what is normalized. */
   readonly dtype: string;
 }
 
+/** What all operations take. */
 export interface NormOptions {
   /** Float32, a value for each place of what is normalized (`groupNorm`: of each channel). Default: none. */
   gamma?: TensorLike | null | undefined;
+  /** Added after gamma, a value for each of gamma's places. Default: none. */
   beta?: TensorLike | null | undefined;
   /** Added to the variance. Default: Keras's, 1e-3; of `rmsNorm` 1e-6. */
   epsilon?: number | undefined;
@@ -23,11 +28,13 @@ export interface NormOptions {
   activation?: Activation | undefined;
 }
 
+/** The options of `layerNorm` and `rmsNorm`. */
 export interface LayerNormOptions extends NormOptions {
   /** What is normalized together; default: the last axis. */
   axis?: number | readonly number[] | undefined;
 }
 
+/** The options of `groupNorm`. */
 export interface GroupNormOptions extends NormOptions {
   /** Where the channels are; default: the last axis. */
   axis?: number | undefined;
