@@ -1,5 +1,6 @@
 /** What is around a norm: the page around.md, made from what was measured. */
 import { existsSync, readFileSync, writeFileSync } from "node:fs";
+import { loadavg } from "node:os";
 import type { Op } from "./contenders/contender.ts";
 import { describeMachine, machineInWords } from "./machine.ts";
 import type { Outcome } from "./measure.ts";
@@ -33,7 +34,7 @@ const INTRODUCTION = `# What is around a norm
 Written by \`npm run bench -- --set around\`, which takes a quarter of an hour; with \`--node\` and \`--shape\`, sections one by one. A layer's call with a residual, the stream, a modulation, a gate or an activation in it ("fused") beside the norm alone and beside the ways to do the same in two steps, on one thread. Every output was checked before.
 
 - **norm** and **fused**: microseconds a call on Tensors, medians. **of the norm**: their quotient; **traffic**: what it would be if bytes were all that counts. **ns above**: what a value takes more than in the norm.
-- The other columns say how many times as fast the fused call is. They, and "of the norm", are medians over the rounds of the quotients within a round: the contenders take turns, so what disturbs the machine disturbs both.
+- The other columns say how many times as fast the fused call is. They, and "of the norm", are medians over the rounds of the quotients within a round: the contenders take turns, so what disturbs the machine disturbs both. A load average above 1 is that of other work beside: quotients then differ by a fifth from one run to the next in cache, by more beyond it, and times stand for nothing.
 - **norm, then a SIMD pass**: this package's norm, then the same arithmetic as a pass of its own in WebAssembly (\`passes/\`), in place; **norm, then a plain loop**: the same as a loop in JavaScript.
 - **PyTorch**: \`native_layer_norm\` and so on, then the function; backward the functions' own backward calls, without autograd (RMS norm: generic operations and autograd). **ggml**: a graph of its steps, in place; it has no backward of most of them, and no batch norm.
 - **fused, revectorized**: the same under \`node --experimental-wasm-revectorize\`; below 1 the flag makes it faster.`;
@@ -45,7 +46,9 @@ export function writeAround(runs: AroundRun[]): void {
   const sections = new Map<string, string>();
   const before = existsSync(PAGE) ? readFileSync(PAGE, "utf8").split("\n## ").slice(1) : [];
   for (const section of before) sections.set(section.slice(0, section.indexOf("\n")), section.trimEnd());
-  const measured = `${new Date().toISOString().slice(0, 10)}, ${machineInWords(describeMachine())}.`;
+  const load = loadavg()[0]!.toFixed(1);
+  const machine = machineInWords(describeMachine());
+  const measured = `${new Date().toISOString().slice(0, 10)}, ${machine}; load average at the end ${load}.`;
   for (const { runtime, outcomes, missing } of runs) {
     for (const size of sizesOf(outcomes)) {
       const own = outcomes.filter(([shape]) => sizeInWords(shape) === size);
