@@ -1,7 +1,7 @@
 /** The figures of a report: made from measurements, kept as JSON, shown by the tables and plots. */
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import type { Op } from "./contenders/contender.ts";
-import { contenders, type Kind } from "./contenders/index.ts";
+import { contenders, type Entry, type Kind } from "./contenders/index.ts";
 import { describeMachine, type Machine } from "./machine.ts";
 import type { Measurement, Outcome } from "./measure.ts";
 import type { Shape } from "./shapes.ts";
@@ -51,10 +51,7 @@ const bytesPerValue: Record<Op, number> = {
   "norm-backward": 12,
 };
 
-const kinds = new Map(contenders.map((entry) => [entry.name, entry.kind]));
-const withForward = new Set(
-  contenders.filter((entry) => entry.backwardWithForward).map((entry) => entry.name),
-);
+const entryOf = (name: string): Entry => contenders.find((entry) => entry.name === name)!;
 
 export function figuresOf(
   runtime: string,
@@ -74,11 +71,12 @@ export function figuresOf(
 
 function rowOf({ contender, op, rounds, error }: Measurement, all: Measurement[], shape: Shape): Row {
   const forward = all.find((other) => other.contender === contender && other.op === "train");
-  const without = op === "backward" && withForward.has(contender) ? quantile(forward!.rounds, 0.5) : 0;
+  const without =
+    op === "backward" && entryOf(contender).backwardWithForward ? quantile(forward!.rounds, 0.5) : 0;
   const us = (q: number) => (quantile(rounds, q) - without) / 1000;
   const row = {
     contender,
-    kind: kinds.get(contender)!,
+    kind: entryOf(contender).kind,
     op,
     us: { median: us(0.5), p10: us(0.1), p90: us(0.9) },
   };

@@ -5,7 +5,8 @@ import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { SingleBar } from "cli-progress";
 import { type AroundRun, tables as aroundTables, writeAround } from "./around.ts";
-import { contenders, type Entry, type Runtime, runtimes } from "./contenders/index.ts";
+import { builtAt } from "./before.ts";
+import { before, contenders, type Entry, type Runtime, runtimes } from "./contenders/index.ts";
 import { addFigures, figuresOf, loadFigures, type ShapeFigures } from "./figures.ts";
 import { describeMachine, machineInWords } from "./machine.ts";
 import { Field, measure, type Outcome, pool } from "./measure.ts";
@@ -18,6 +19,7 @@ const help = `npm run bench -- [options]
   --set NAME         only this set of shapes: ${shapeSets.join(", ")}
   --shape TEXT       only shapes whose name contains TEXT
   --contender TEXT   only contenders whose name contains TEXT, and the memory copy; leaves the report alone
+  --before COMMIT    the package at another commit takes part too, built beside this one; leaves the report alone
   --node TEXT        only the Node whose name contains TEXT
                      (TEXT may be several, with commas in between)
   --sittings N       how often all is measured anew, with new processes (3)
@@ -25,6 +27,10 @@ const help = `npm run bench -- [options]
   --report           make the report anew from the figures there are`;
 
 const options = readOptions();
+if (options.before) {
+  const { name, folder } = builtAt(options.before);
+  contenders.push(before(name, folder));
+}
 const chosenContenders = contenders.filter(
   ({ name, kind }) => kind === "copy" || contains(name, options.contender),
 );
@@ -51,6 +57,7 @@ function readOptions() {
         set: { type: "string", default: "" },
         shape: { type: "string", default: "" },
         contender: { type: "string", default: "" },
+        before: { type: "string", default: "" },
         node: { type: "string", default: "" },
         sittings: { type: "string", default: "3" },
         rounds: { type: "string", default: "5" },
@@ -83,7 +90,7 @@ async function run(sittings: number, rounds: number): Promise<number> {
 
   const figures = loadFigures();
   // figures of some contenders are for a look: the report keeps those of all of them
-  const keep = rounds > 0 && options.contender === "";
+  const keep = rounds > 0 && options.contender === "" && options.before === "";
   const arounds: AroundRun[] = [];
   const totals = { checked: 0, failures: [] as string[] };
   for (const runtime of chosenRuntimes) {

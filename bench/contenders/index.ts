@@ -8,7 +8,7 @@ import { Missing } from "../process.ts";
 import { plainSets, type ShapeSet, shapeSets } from "../shapes.ts";
 import { Unsupported } from "./contender.ts";
 
-export type Kind = "ours" | "javascript" | "native" | "copy";
+export type Kind = "ours" | "before" | "javascript" | "native" | "copy";
 
 export interface Entry {
   name: string;
@@ -136,6 +136,11 @@ export const contenders: Entry[] = [
   ggml,
   hosted("copy", "memory copy", "copy.ts", "", { sets: shapeSets }),
 ];
+
+/** The package as built in another folder. */
+export function before(name: string, folder: string): Entry {
+  return hosted("before", `wasm-norm ${name}`, "before.ts", folder);
+}
 
 export interface Runtime {
   name: string;

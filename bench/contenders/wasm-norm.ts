@@ -49,7 +49,7 @@ const arrays: MakeMinibatch = (_, axes) => {
   return { value, shape: axes, data: () => value, dispose: () => {} };
 };
 
-const tensors: MakeMinibatch = ({ tensor }, axes) => {
+export const tensors: MakeMinibatch = ({ tensor }, axes) => {
   const value = tensor(axes);
   return { value, data: () => value.data, dispose: () => value.dispose() };
 };
@@ -57,8 +57,17 @@ const tensors: MakeMinibatch = ({ tensor }, axes) => {
 /** Backward is timed many times for one forward. */
 const RETAIN = { retain: true };
 
-/** Backward belongs to a layer's last forward, so each operation has a layer of its own. */
-export function prepare(library: Library, inputs: Inputs, make: MakeMinibatch): Prepared {
+/**
+ * Backward belongs to a layer's last forward, so each operation has a layer of its own.
+ *
+ * @param retain the options of a backward that others follow; null where there are none to give
+ */
+export function prepare(
+  library: Library,
+  inputs: Inputs,
+  make: MakeMinibatch,
+  retain: { retain: boolean } | null = RETAIN,
+): Prepared {
   const { shape } = inputs;
   const axes = axesOf(shape);
   const x = make(library, axes);
@@ -79,11 +88,12 @@ export function prepare(library: Library, inputs: Inputs, make: MakeMinibatch): 
   });
   const backward = (on: Layer): Operation => {
     on.forwardInto(x.value, out.value, x.shape);
+    const again = retain ?? undefined;
     return {
-      run: () => on.backwardInto(dy.value, out.value, RETAIN),
+      run: () => on.backwardInto(dy.value, out.value, again),
       outputs: () => {
         on.zeroGrad(); // gradients add up over calls; what is checked is one call's
-        on.backwardInto(dy.value, out.value, RETAIN);
+        on.backwardInto(dy.value, out.value, again);
         const dbeta = on.beta ? { dbeta: on.beta.grad } : {};
         return { dx: out.data(), dgamma: on.gamma!.grad, ...dbeta };
       },
