@@ -34,7 +34,7 @@ async function writeCommonJS(): Promise<void> {
   };
   await build({
     entryPoints: readdirSync("dist")
-      .filter(isShared)
+      .filter((file) => isShared(file) && file !== "threads-worker.js")
       .map((file) => `./dist/${file}`),
     outdir: "dist",
     outExtension: { ".js": ".cjs" },
@@ -92,6 +92,8 @@ export default defineConfig(() => {
   rmSync("dist", { recursive: true, force: true });
   for (const file of ["simd.wasm", "relaxed-simd.wasm", "scaler.wasm"])
     cpSync(`build/${file}`, `dist/wasm/${file}`);
+  // For who hosts the workers' program; the package itself has it inlined as text.
+  cpSync("build/threads-worker.js", "dist/threads-worker.js");
   // The loader is bundled, and its licence asks to travel along.
   cpSync("node_modules/assemblyscript/LICENSE", "dist/assemblyscript-loader.LICENSE");
   return [

@@ -29,12 +29,17 @@ export {
   type SGDOptions,
 } from "./optim.js";
 export {
+  type AnyWorker,
   type InitOptions,
   init,
+  type NodeWorker,
   type RuntimeInfo,
   runtimeInfo,
+  shutdown,
   type Variant,
   type WasmSource,
+  type WebWorker,
+  type WorkerSource,
 } from "./runtime/runtime.js";
 export type { LoadResult, StateDict, StateEntry, StateSource } from "./state.js";
 export {

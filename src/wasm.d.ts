@@ -15,3 +15,8 @@ declare module "*/scaler.json" {
   const embedded: { readonly hex: string };
   export default embedded;
 }
+
+declare module "*/worker.json" {
+  const program: { text: string };
+  export default program;
+}

@@ -38,6 +38,7 @@ export function packageFields(): Record<string, unknown> {
   return {
     exports: {
       ...Object.fromEntries(entries.map((entry) => [subpath(entry), conditions(entry)])),
+      "./threads-worker": "./dist/threads-worker.js",
       "./wasm/simd.wasm": "./dist/wasm/simd.wasm",
       "./wasm/relaxed-simd.wasm": "./dist/wasm/relaxed-simd.wasm",
       "./package.json": "./package.json",

@@ -39,6 +39,11 @@ function runTile(p: Pass, f: Frame, backward: bool, i: usize, workspace: usize, 
   const own = p.outer > 1;
   if (own) clearDoubles(slot, f.slotHalf >> 2);
   const at = (from * p.width) << 3;
+  if (!own && p.steps & REDUCE) {
+    // By the tile itself, so that it may be run again.
+    if (p.dgamma) clearDoubles(p.dgamma + at, (to - from) * p.width);
+    if (p.dbeta) clearDoubles(p.dbeta + at, (to - from) * p.width);
+  }
   const dgamma = own ? slot : p.dgamma ? p.dgamma + at : 0;
   const dbeta = own ? slot + f.slotHalf : p.dbeta ? p.dbeta + at : 0;
   for (; e < end; e++) backwardGroups(p, f, e, from, to, workspace, dgamma, dbeta);
@@ -69,7 +74,7 @@ export function runsPass(p: Pass, backward: bool): void {
 
 /** Before a phase's tiles. */
 export function runsBegin(p: Pass, backward: bool): void {
-  if (backward && p.steps & REDUCE) clearGradients(p);
+  if (backward && p.steps & REDUCE && p.outer > 1) clearGradients(p);
 }
 
 /** One tile, by any thread. */

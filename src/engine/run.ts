@@ -1,4 +1,4 @@
-/** Where passes run: all that calls the kernels on a minibatch is here, once. */
+/** Where passes run, on the calling thread or on several: all that calls the kernels on a minibatch is here, once. */
 import type { Runtime } from "../runtime/runtime.js";
 import { type Geometry, rowsOf } from "./geometry.js";
 import { FIELD, type Pass, PHASE } from "./pass.js";
@@ -8,17 +8,20 @@ export type Stage = "before" | "after" | "beforeBackward" | "afterBackward";
 
 /** Runs a planned pass forward. */
 export function runForward(held: Runtime, pass: Pass): void {
-  held.kernels.forward(pass.address);
+  const { team } = held;
+  if (team === undefined || !team.forward(pass.address)) held.kernels.forward(pass.address);
 }
 
 /** Runs a planned pass backward. */
 export function runBackward(held: Runtime, pass: Pass): void {
-  held.kernels.backward(pass.address);
+  const { team } = held;
+  if (team === undefined || !team.backward(pass.address)) held.kernels.backward(pass.address);
 }
 
 /** Runs a stage over all rows of a planned pass. */
 export function runStage(held: Runtime, pass: Pass, stage: Stage, g: Geometry): void {
-  held.kernels[stage](pass.address, 0, rowsOf(g), 0);
+  const rows = rowsOf(g);
+  if (!held.team?.stage(pass.address, stage, rows)) held.kernels[stage](pass.address, 0, rows, 0);
 }
 
 /**
@@ -28,7 +31,8 @@ export function runStage(held: Runtime, pass: Pass, stage: Stage, g: Geometry): 
 export function runAround(held: Runtime, pass: Pass, g: Geometry, after: boolean, kernels: () => void): void {
   const stream = pass.get(FIELD.stream) !== 0;
   if (g.perElement) {
-    runTiles(held, pass, rowsOf(g), stream, after);
+    const rows = rowsOf(g);
+    if (!held.team?.around(pass.address, rows, stream, after)) runTiles(held, pass, rows, stream, after);
     return;
   }
   if (stream) runStage(held, pass, "before", g);

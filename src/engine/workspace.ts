@@ -18,7 +18,8 @@ export function prepare(held: Runtime, pass: Pass, g: Geometry): void {
   const scratch = align(pass.get(FIELD.scratchBytes));
   const partials = align(pass.get(FIELD.partialBytes));
   const stride = align(pass.get(FIELD.workspaceBytes));
-  const bytes = results + scratch + partials + stride * held.threads;
+  const places = held.team?.places ?? 1;
+  const bytes = results + scratch + partials + stride * places;
   const at = held.workspace(bytes);
   pass.set(FIELD.sum1, at);
   pass.set(FIELD.sum2, at + sums);

@@ -1,6 +1,7 @@
 import type { Kernels } from "./kernels.js";
 import { MOST_BYTES } from "./memory.js";
 import { Owners } from "./owners.js";
+import type { WorkerSource } from "./threads/spawn.js";
 import { type Variant, WHO } from "./variant.js";
 
 /**
@@ -26,6 +27,25 @@ export interface Source {
   readonly shares?: boolean;
 }
 
+/** Threads that run passes: threads/team.ts, which only `init` makes. Each method tells whether it ran what it was given. */
+export interface Team {
+  /** How many there are, the caller included. */
+  readonly threads: number;
+  /** How many parts of the workspace they use. */
+  readonly places: number;
+  /** Why there are fewer than asked for. */
+  readonly reason: string | undefined;
+  forward(pass: number): boolean;
+  backward(pass: number): boolean;
+  /** Forward by tiles of whole rows, with stages around them. */
+  around(pass: number, rows: number, stream: boolean, after: boolean): boolean;
+  stage(pass: number, stage: "before" | "after" | "beforeBackward" | "afterBackward", rows: number): boolean;
+  end(): Promise<void>;
+}
+
+/** Starts a team over a runtime's memory. */
+export type Launch = (held: Runtime, threads: number, worker: WorkerSource | undefined) => Promise<Team>;
+
 /** What a runtime is made of. */
 export interface Parts {
   /** An instance of the kernels over the memory. */
@@ -45,7 +65,6 @@ export interface Parts {
 export class Runtime {
   readonly kernels: Kernels;
   readonly variant: Variant;
-  readonly threads = 1;
   readonly maxMemory: number;
   /** Views of all of linear memory: valid until the next allocation, by whom ever. */
   f32!: Float32Array;
@@ -53,6 +72,13 @@ export class Runtime {
   u32!: Uint32Array;
   /** Tensors that live. */
   tensors = 0;
+  /** Who runs passes beside the caller. */
+  team: Team | undefined = undefined;
+  /** Starts threads over a memory that is shared. */
+  launch: Launch | undefined;
+  threadsAsked = 1;
+  /** Why there are fewer. */
+  threadsReason: string | undefined;
   readonly #memory: WebAssembly.Memory;
   readonly #allocator: Source;
   readonly #owners = new Owners();
@@ -75,6 +101,33 @@ export class Runtime {
     this.#shared = !(memory.buffer instanceof ArrayBuffer);
     this.#renewViews();
     if (allocator.shares) this.#watchViews();
+  }
+
+  /** Starts threads, where there is a way to: the caller and so many less one beside it. */
+  async start(threads: number, worker: WorkerSource | undefined): Promise<void> {
+    if (!this.launch || threads <= 1) return;
+    this.threadsAsked = threads;
+    const team = await this.launch(this, threads, worker);
+    this.threadsReason = team.reason;
+    if (team.threads > 1) this.#join(team);
+    else await team.end();
+  }
+
+  /** Ends them. */
+  async stop(): Promise<void> {
+    const { team } = this;
+    if (this.launch) {
+      this.threadsAsked = 1;
+      this.threadsReason = undefined;
+    }
+    this.#join(undefined);
+    await team?.end();
+  }
+
+  #join(team: Team | undefined): void {
+    this.team = team;
+    // Passes are planned anew: each thread needs a part of the workspace.
+    this.#round++;
   }
 
   get memoryBytes(): number {

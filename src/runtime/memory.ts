@@ -5,11 +5,16 @@ export const PAGE = 65536;
 /** The most that 32 bits can address: 4 GiB. */
 export const MOST_BYTES = 65536 * PAGE;
 
+/** The descriptor of a memory. */
+export const pagesOf = (initial: number, most: number): { initial: number; maximum: number } => ({
+  initial: Math.max(1, Math.ceil(initial / PAGE)),
+  maximum: Math.floor(most / PAGE),
+});
+
 /** A memory of the package's own: from `initial` bytes on it grows as needed, up to `most`. @throws RangeError if refused */
 export function newMemory(initial: number, most: number): WebAssembly.Memory {
-  const maximum = Math.floor(most / PAGE);
   try {
-    return new WebAssembly.Memory({ initial: Math.max(1, Math.ceil(initial / PAGE)), maximum });
+    return new WebAssembly.Memory(pagesOf(initial, most));
   } catch (cause) {
     throw new RangeError(
       `${WHO}: the engine refused a memory that may grow to ${most} bytes and has ${initial} at first; init({ maxMemory, initialMemory }) lowers them`,
