@@ -7,7 +7,7 @@
  */
 import { Pass, PHASE, WALK } from "./pass";
 import { addGradient, addStream, finishRows as finishStages, STAGE_BYTES, startRows } from "./stages/walk";
-export { narrow, widen } from "./stages/elements";
+export { narrow, scale, widen } from "./stages/elements";
 export { transpose } from "./stages/transpose";
 import { columnsBegin, columnsFinish, columnsPass, columnsTile } from "./walks/columns";
 import { planColumns } from "./walks/columns/frame";

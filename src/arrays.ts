@@ -76,6 +76,16 @@ export function fixed(array: Float32Array, length = lengthOf(array)): Float32Arr
   );
 }
 
+/** Values [from, from + length) of an array, no subclass's view unless that is all of it. */
+export const part = (array: Float32Array, from: number, length: number): Float32Array =>
+  from === 0 && length === lengthOf(array)
+    ? array
+    : new Float32Array(
+        bufferGetter.call(array) as ArrayBuffer,
+        (offsetGetter.call(array) as number) + 4 * from,
+        length,
+      );
+
 /** Which bytes of which buffer an array covers. */
 export function spanOf(array: Float32Array): { buffer: unknown; from: number; to: number } {
   const from = offsetGetter.call(array) as number;

@@ -87,3 +87,14 @@ export function narrow(from: usize, to: usize, n: usize, element: u32): void {
   if (element == ELEMENT.FLOAT16) narrowBy<Float16>(from, to, n);
   else narrowBy<Bfloat16>(from, to, n);
 }
+
+/** Each of `rows` rows of `length` float32 at `at` times the vector at `by`. */
+export function scale(at: usize, by: usize, rows: usize, length: usize): void {
+  for (; rows > 0; rows--) {
+    for (let i: usize = 0; i < length; i += 4) {
+      const n = length - i;
+      storeTail(at + (i << 2), n, f32x4.mul(loadTail(at + (i << 2), n), loadTail(by + (i << 2), n)));
+    }
+    at += length << 2;
+  }
+}

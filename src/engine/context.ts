@@ -1,4 +1,5 @@
 /** What a forward leaves for its backward, and the memory that it lies in. */
+import type { Element } from "../element.js";
 import { typeError } from "../errors.js";
 import { Arena } from "../runtime/arena.js";
 import type { Runtime } from "../runtime/runtime.js";
@@ -37,6 +38,8 @@ export interface Saved {
   segments: Segments | undefined;
   /** Of batch renormalization. */
   correction: Correction | undefined;
+  /** What the normalized values were rounded to before gamma multiplied them; 0: nothing. */
+  cast: Element;
   /** An evaluation took the place of a training forward that no backward had used. */
   interrupted: boolean;
   /** A backward has used it up. */
@@ -57,6 +60,7 @@ export const emptySaved = (): Saved => ({
   extras: undefined,
   segments: undefined,
   correction: undefined,
+  cast: 0,
   interrupted: false,
   used: false,
 });

@@ -10,6 +10,7 @@ import {
   isImmutable,
   isSame,
   notArray,
+  part,
   renewed,
   renewedBits,
 } from "../arrays.js";
@@ -76,28 +77,30 @@ export const ownPlace = ({ address, element }: Operand): number | undefined =>
 export const place = (scratch: Scratch, operand: Operand): number =>
   ownPlace(operand) ?? scratch.take(4 * operand.size);
 
-/** Brings what is not in its own place there, as float32. */
-export function copyIn({ f32, kernels }: Runtime, operand: Operand, address: number): void {
-  const { array, size, element } = operand;
+/** Brings values [from, from + n) of what is not in its own place to `address`, as float32. */
+export function copyIn(held: Runtime, operand: Operand, address: number, from = 0, n = operand.size): void {
+  const { f32, kernels } = held;
+  const { array, element } = operand;
   if (!element) {
-    if (array) copyInto(f32, renewed(operand, f32), address / 4, size);
+    if (array) copyInto(f32, part(renewed(operand, f32), from, n), address / 4, n);
     return;
   }
   // Bits lie in the second half of the room, so that no value is overwritten before it is read.
-  const from = array ? address + 2 * size : operand.address;
-  if (array) bitsAt(f32, from, size).set(renewedBits(operand, f32));
-  kernels.widen(from, address, size, element);
+  const bits = array ? address + 2 * n : operand.address + 2 * from;
+  if (array) bitsAt(f32, bits, n).set(renewedBits(operand, f32).subarray(from, from + n));
+  kernels.widen(bits, address, n, element);
 }
 
-/** Takes what is not in its own place from there. Of 16-bit values what was there is lost. */
-export function copyOut({ f32, kernels }: Runtime, operand: Operand, address: number): void {
-  const { array, size, element } = operand;
+/** Takes values [from, from + n) of what is not in its own place from `address`. Of 16-bit values what was there is lost. */
+export function copyOut(held: Runtime, operand: Operand, address: number, from = 0, n = operand.size): void {
+  const { f32, kernels } = held;
+  const { array, element } = operand;
   if (!element) {
-    if (array) copyFrom(f32, address / 4, renewed(operand, f32), size);
+    if (array) copyFrom(f32, address / 4, part(renewed(operand, f32), from, n), n);
     return;
   }
-  kernels.narrow(address, array ? address : operand.address, size, element);
-  if (array) renewedBits(operand, f32).set(bitsAt(f32, address, size));
+  kernels.narrow(address, array ? address : operand.address + 2 * from, n, element);
+  if (array) renewedBits(operand, f32).set(bitsAt(f32, address, n), from);
 }
 
 const bitsAt = ({ buffer }: Float32Array, address: number, size: number): Uint16Array =>

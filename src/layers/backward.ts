@@ -1,6 +1,6 @@
 import type { Context, Saved } from "../engine/context.js";
 import { addressOf, bring, carry, isFinished, ownPlaceOf, placeOf, setExtras } from "../engine/extras.js";
-import { rowOf } from "../engine/geometry.js";
+import { type Geometry, rowOf } from "../engine/geometry.js";
 import { isApart, runParts } from "../engine/masked.js";
 import {
   copyIn,
@@ -15,11 +15,14 @@ import {
   readOutput,
   readSized,
 } from "../engine/operand.js";
-import { DOUBLE, FIELD, STEP } from "../engine/pass.js";
+import { DOUBLE, FIELD, PHASE, STEP } from "../engine/pass.js";
 import { runBackward, runForward, runStage } from "../engine/run.js";
 import { clearOthers, placeSegments } from "../engine/segments.js";
+import { isLong, isStaged, Parts, type Tiles, tilesOf } from "../engine/staged.js";
+import type { Runtime } from "../runtime/runtime.js";
 import { Scratch } from "../runtime/scratch.js";
 import { live } from "../tensor.js";
+import { castSums, runCast } from "./cast.js";
 import type { LayerCore } from "./core.js";
 import { checkAsked, FurtherGradients } from "./gradients.js";
 import { readBackwardCall } from "./options.js";
@@ -98,9 +101,24 @@ export function backward(
   let further: FurtherGradients | undefined;
   const { geometry } = places;
   try {
-    const source = placeOf(scratch, from, geometry);
     if (!into) fresh = newLike(from, shape);
     const to = into ?? readOperand(who, "dx", fresh);
+    const tiles = tilesFor(held, scratch, saved, geometry, [from, to, saved.x]);
+    if (tiles && call.stream === undefined) {
+      const parts = new Parts(held, scratch, tiles, geometry, [from, to, saved.x]);
+      const x = saved.x ? parts.take(saved.x) : places.x;
+      const dy = parts.take(from);
+      const dx = parts.takeOut(to, dy);
+      if (held.f32 !== f32) core.learned.check(who);
+      parts.bring();
+      run(core, context, saved, { x, dy, dx, dresidual: 0, pairs: 0 }, STEP.APPLY, parts);
+      parts.carry();
+      addGradients(context, core.channels, gamma, beta);
+      core.residualGrad = core.gateGrad = core.modulationGrad = null;
+      if (!call.retain) saved.used = true;
+      return into ? (out as Minibatch) : fresh!;
+    }
+    const source = placeOf(scratch, from, geometry);
     const x = inputOf(context, scratch);
     // What is brought needs one place for both: kernels write dx over dy.
     const own = ownPlaceOf(to, geometry);
@@ -118,13 +136,16 @@ export function backward(
     bringInput(context, x);
     further.bringStream(held, scratch);
     const some = saved.size > 0 && saved.count > 0;
+    let dgamma: Float64Array | undefined;
     if (some) {
       if (stages) {
         differentiate(who, context, saved, stages, { x, dy: source, dx, dresidual, pairs });
+        if (gamma && saved.cast) dgamma = castSums(context, saved, x, dx, pairs, scratch);
         run(core, context, saved, { x, dy: dx, dx, dresidual: 0, pairs });
       } else {
         if (other && core.activation === 0)
           held.f32.copyWithin(dresidual / 4, source / 4, source / 4 + saved.size);
+        if (gamma && saved.cast) dgamma = castSums(context, saved, x, source, pairs, scratch);
         run(core, context, saved, {
           x,
           dy: source,
@@ -149,7 +170,8 @@ export function backward(
     // What can fail comes before what is added.
     carry(held, scratch, to, dx, geometry);
     further.carryOut(held, scratch);
-    if (some) addGradients(context, core.channels, gamma, beta);
+    if (some && dgamma && gamma) add(gamma.grad, dgamma, 0, core.channels);
+    else if (some) addGradients(context, core.channels, gamma, beta);
     further.settle(core);
     if (!call.retain) saved.used = true;
     return into ? (out as Minibatch) : fresh!;
@@ -162,6 +184,21 @@ export function backward(
   } finally {
     scratch.release();
   }
+}
+
+/** The tiles that a backward goes by; undefined where it goes as a whole. */
+function tilesFor(
+  held: Runtime,
+  scratch: Scratch,
+  { size, count, extras, segments, residual, cast }: Saved,
+  g: Geometry,
+  operands: readonly (Operand | undefined)[],
+): Tiles | undefined {
+  const whole = residual || segments || cast || (extras && isFinished(extras));
+  if (whole || count === 0 || g.turned !== undefined) return;
+  // As in forward.
+  if (held.team && !operands.some((operand) => operand?.element)) return;
+  return isLong(size) && operands.some(isStaged) ? tilesOf(held, scratch, g, true) : undefined;
 }
 
 /** Runs where the kernels read and write the caller's Tensors and nothing came beside x; tells whether it did. */
@@ -237,6 +274,7 @@ export function differentiate(
   pass.setDouble(DOUBLE.count, saved.count);
   if (apart && !g.perElement && !saved.frozen)
     runParts(context, saved.segments!, at.pairs, false, STEP.APPLY);
+  else if (saved.cast) runCast(context, saved, z || at.dx, true);
   else runForward(held, pass);
   if (masked) {
     // What does not count gives nothing to any sum, whatever its values are.
@@ -268,6 +306,7 @@ export function run(
   saved: Saved,
   at: Addresses,
   steps: number = STEP.APPLY,
+  parts?: Parts,
 ): void {
   const { pass, held } = context;
   context.useStatistics(saved.frozen);
@@ -285,6 +324,7 @@ export function run(
   pass.set(FIELD.bits, saved.residual && !late ? context.places!.bits : 0);
   pass.setDouble(DOUBLE.count, saved.count);
   if (apart) runParts(context, segments, at.pairs, true, all);
+  else if (parts) parts.run(pass, true, (i) => held.kernels.tile(pass.address, PHASE.BACKWARD, i, 0));
   else runBackward(held, pass);
 }
 

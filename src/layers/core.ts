@@ -27,6 +27,8 @@ export interface Family {
   streamed: boolean;
   /** What is added to gamma: 1 where it is stored about 0. */
   gammaOffset?: number | undefined;
+  /** Whether the normalized values are rounded to x's type before gamma multiplies them. */
+  casting?: boolean | undefined;
   /** Statistics that are kept from minibatch to minibatch. */
   running?: Running | undefined;
 }

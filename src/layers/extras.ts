@@ -42,9 +42,12 @@ export function readExtras(
   shape: readonly number[],
   g: Geometry,
   residual: Operand | undefined,
+  cast: boolean,
 ): Extras | undefined {
   const { modulation, stream: s, gate: z } = call;
-  if (s === undefined && z === undefined && !modulation && core.activation < FIRST_LATE) return undefined;
+  // After a rounding amid the kernels' work all that follows is a stage's.
+  const follows = cast && (residual !== undefined || core.activation > 0);
+  if (s === undefined && z === undefined && !modulation && core.activation < FIRST_LATE && !follows) return;
   const stream = s === undefined ? undefined : readOutput(who, "stream", s, shape);
   const gate = z === undefined ? undefined : readSized(who, "gate", z, shape);
   let bytes = 0;
@@ -88,7 +91,7 @@ export function readExtras(
     bytes += (4 * operand.size + 63) & ~63;
     return { operand, offset };
   }
-  const late = modulation || gate || core.activation >= FIRST_LATE ? core.activation : 0;
+  const late = modulation || gate || cast || core.activation >= FIRST_LATE ? core.activation : 0;
   const again = late !== 0 || gate !== undefined;
   return {
     stream,
@@ -96,7 +99,7 @@ export function readExtras(
     shift,
     gate: keep(gate, z),
     residual: modulation || again ? keep(residual, call.residual) : undefined,
-    lateResidual: modulation !== undefined,
+    lateResidual: residual !== undefined && (modulation !== undefined || cast),
     late,
     perCondition,
     bytes,

@@ -1,12 +1,13 @@
 import { copyInto } from "../arrays.js";
 import { type Context, emptySaved, isUnsaved, passingContext } from "../engine/context.js";
-import { addressOf, bring, bringExtras, carry, isFinished, placeOf, setExtras } from "../engine/extras.js";
+import { addressOf, bringExtras, isFinished, setExtras } from "../engine/extras.js";
 import { countOf, statisticsOf } from "../engine/geometry.js";
 import { countsOf, isApart, runParts } from "../engine/masked.js";
-import { drop, type Minibatch, newLike, ownPlace, readOperand } from "../engine/operand.js";
-import { DOUBLE, FIELD, STEP } from "../engine/pass.js";
+import { drop, type Minibatch, newLike, type Operand, ownPlace, readOperand } from "../engine/operand.js";
+import { DOUBLE, FIELD, PHASE, STEP } from "../engine/pass.js";
 import { runAround, runForward } from "../engine/run.js";
 import { placeSegments } from "../engine/segments.js";
+import { castRows, isLong, isStaged, Parts, type Tiles, tilesOf } from "../engine/staged.js";
 import type { Runtime } from "../runtime/runtime.js";
 import { Scratch } from "../runtime/scratch.js";
 import { type Core, coreOf } from "../tensor.js";
@@ -28,29 +29,33 @@ export function forward(core: LayerCore, who: string, x: unknown, out: unknown, 
   const scratch = new Scratch(held);
   let fresh: Minibatch | undefined;
   try {
-    const added = residual ? placeOf(scratch, residual, geometry) : 0;
-    const stream = extras?.stream ? placeOf(scratch, extras.stream, geometry) : 0;
-    const pairs = segments ? placeSegments(held, scratch, segments) : 0;
     if (!into) fresh = newLike(from, shape);
     const to = into ?? readOperand(who, "out", fresh);
-    const y = placeOf(scratch, to, geometry);
+    const operands = [from, to, residual, extras?.stream];
+    const tiles = core.family.renorm ? undefined : tilesFor(held, scratch, prepared, operands);
+    const parts = new Parts(held, scratch, tiles, geometry, operands);
     const copied = isCopied(prepared);
+    // The largest first: memory does not grow for a tile's room where there is none for the copy that is kept.
+    if (tiles && copied && call.save && !context.places?.x) held.free(held.alloc(4 * from.size));
+    const added = residual ? parts.take(residual) : 0;
+    const stream = extras?.stream ? parts.take(extras.stream, true) : 0;
+    const pairs = segments ? placeSegments(held, scratch, segments) : 0;
     // What is added to a stream is not kept: the sum is. Nor is what a Tensor of 16 bits becomes.
     const stays = copied ? call.save : ownPlace(from) !== undefined;
-    const staged = stream || !stays ? placeOf(scratch, from, geometry) : 0;
+    const staged = stream || !stays ? parts.take(from) : 0;
+    // Kernels may write over what they read, unless that is kept, or is read again.
+    const y = parts.takeOut(to, stream ? 0 : staged);
     const unkept = extras?.bytes && !call.save ? scratch.take(extras.bytes) : 0;
     reserve(core, who, context, prepared, held.f32 !== f32);
     const input = staged || (copied ? context.places!.x : from.address!);
     const inPlace = !copied && from.address === to.address;
-    bring(held, scratch, from, input, geometry);
-    if (residual) bring(held, scratch, residual, added, geometry);
-    if (extras?.stream) bring(held, scratch, extras.stream, stream, geometry);
+    if (!staged) parts.keep(from, input);
+    parts.bring();
     if (extras) bringExtras(who, held, scratch, extras, unkept || context.places!.extra, geometry);
     if (from.size > 0) {
       const base = unkept || context.places!.extra;
-      run(core, who, context, prepared, { x: input, y, residual: added, stream, base, pairs });
-      carry(held, scratch, to, y, geometry);
-      if (extras?.stream) carry(held, scratch, extras.stream, stream, geometry);
+      run(core, who, context, prepared, { x: input, y, residual: added, stream, base, pairs }, parts);
+      parts.carry();
     }
     settle(core, context, prepared, x, inPlace && from.size > 0);
     const apart = input === from.address && y === to.address && !inPlace;
@@ -67,6 +72,21 @@ export function forward(core: LayerCore, who: string, x: unknown, out: unknown, 
   } finally {
     scratch.release();
   }
+}
+
+/** The tiles that a call goes by; undefined where it goes as a whole. */
+function tilesFor(
+  held: Runtime,
+  scratch: Scratch,
+  { from, geometry, segments, extras, cast }: Prepared,
+  operands: readonly (Operand | undefined)[],
+): Tiles | undefined {
+  const { turned, perElement } = geometry;
+  if (from.size === 0 || turned !== undefined || !(perElement || !(segments || extras))) return;
+  if (!cast && !(isLong(from.size) && operands.some(isStaged))) return;
+  // Several threads make up for arrays' room; 16-bit minibatches are for theirs.
+  if (held.team && !operands.some((operand) => operand?.element)) return;
+  return tilesOf(held, scratch, geometry, false);
 }
 
 /** A forward of two Tensors without options, ready to be made again. */
@@ -151,8 +171,15 @@ interface Addresses {
 }
 
 /** Writes the pass and runs it. */
-function run(core: LayerCore, who: string, context: Context, prepared: Prepared, at: Addresses): void {
-  const { frozen, segments, count, extras, call, geometry } = prepared;
+function run(
+  core: LayerCore,
+  who: string,
+  context: Context,
+  prepared: Prepared,
+  at: Addresses,
+  parts?: Parts,
+): void {
+  const { frozen, segments, count, extras, call, geometry, cast } = prepared;
   const { held, pass } = context;
   const places = context.places!;
   const { running } = core.family;
@@ -175,7 +202,7 @@ function run(core: LayerCore, who: string, context: Context, prepared: Prepared,
   if (gamma && gammaOffset) {
     for (let i = places.gamma / 4, end = i + core.channels; i < end; i++) f32[i]! += gammaOffset;
   }
-  pass.set(FIELD.gamma, gamma ? places.gamma : 0);
+  pass.set(FIELD.gamma, gamma && !cast ? places.gamma : 0);
   pass.set(FIELD.beta, beta ? places.beta : 0);
   // What is normalized is the new stream.
   pass.set(FIELD.x, at.stream ? (call.save ? places.x : at.stream) : at.x);
@@ -201,24 +228,40 @@ function run(core: LayerCore, who: string, context: Context, prepared: Prepared,
     pass.set(FIELD.beta, places.beta);
     plan(STEP.APPLY);
   }
+  if (extras) {
+    setExtras(pass, extras, {
+      stream: at.stream,
+      scale: addressOf(who, extras.scale, at.base),
+      shift: addressOf(who, extras.shift, at.base),
+      gate: addressOf(who, extras.gate, at.base),
+    });
+    pass.set(FIELD.lateResidual, extras.lateResidual ? at.residual : 0);
+    pass.set(FIELD.copy, at.stream && call.save ? places.x : 0);
+    pass.set(FIELD.added, at.x);
+  }
+  const after = extras !== undefined && (isFinished(extras) || extras.lateResidual);
+  if (parts?.tiles) {
+    const { kernels } = held;
+    const { address } = pass;
+    parts.run(pass, false, (i, first, end) => {
+      if (at.stream) kernels.before(address, first, end);
+      kernels.tile(address, PHASE.FORWARD, i, 0);
+      if (cast) {
+        const y = (pass.get(FIELD.y) + 4 * first * geometry.length) >>> 0;
+        castRows(held, y, end - first, geometry.length, cast, gamma ? places.gamma : 0);
+      }
+      if (after) kernels.after(address, first, end);
+    });
+    // Backward has it again.
+    if (cast) pass.set(FIELD.gamma, gamma ? places.gamma : 0);
+    return;
+  }
   const kernels = () => {
     if (apart) runParts(context, segments, at.pairs, false, STEP.REDUCE | STEP.APPLY);
     else runForward(held, pass);
   };
-  if (!extras) {
-    kernels();
-    return;
-  }
-  setExtras(pass, extras, {
-    stream: at.stream,
-    scale: addressOf(who, extras.scale, at.base),
-    shift: addressOf(who, extras.shift, at.base),
-    gate: addressOf(who, extras.gate, at.base),
-  });
-  pass.set(FIELD.lateResidual, extras.lateResidual ? at.residual : 0);
-  pass.set(FIELD.copy, at.stream && call.save ? places.x : 0);
-  pass.set(FIELD.added, at.x);
-  runAround(held, pass, geometry, isFinished(extras), kernels);
+  if (extras) runAround(held, pass, geometry, after, kernels);
+  else kernels();
 }
 
 /** What is left of a forward: running statistics, and what backward needs. */
@@ -258,5 +301,6 @@ function settle(
   saved.extras = extras;
   saved.segments = segments;
   saved.correction = prepared.correction;
+  saved.cast = prepared.cast;
   saved.used = false;
 }

@@ -1,5 +1,6 @@
 /** Reads and judges what a forward is given, before anything has changed. */
 import { checkLength } from "../arrays.js";
+import type { Element } from "../element.js";
 import type { Correction } from "../engine/context.js";
 import type { Extras } from "../engine/extras.js";
 import { countOf, type Geometry } from "../engine/geometry.js";
@@ -29,6 +30,8 @@ export interface Prepared {
   frozen: boolean;
   /** What batch renormalization makes of the minibatch's statistics. */
   correction: Correction | undefined;
+  /** What the normalized values are rounded to before gamma multiplies them; 0: nothing. */
+  cast: Element;
 }
 
 /** Reads all arguments. What may run code of the caller's comes first. @throws TypeError, RangeError */
@@ -47,7 +50,8 @@ export function read(core: LayerCore, who: string, x: unknown, out: unknown, opt
   const frozen = core.frozen();
   family.running?.check(who);
   const residual = call.residual === undefined ? undefined : readSized(who, "residual", call.residual, shape);
-  const extras = readExtras(core, who, call, shape, geometry, residual);
+  const cast = family.casting ? from.element : 0;
+  const extras = readExtras(core, who, call, shape, geometry, residual, cast > 0);
   const segments = call.flags && segmentsOf(who, call.flags, flagsOf(geometry), unitOf(geometry));
   const count = segments
     ? segments.rows * (geometry.perElement ? geometry.length : geometry.width)
@@ -70,5 +74,6 @@ export function read(core: LayerCore, who: string, x: unknown, out: unknown, opt
     count,
     frozen,
     correction: undefined,
+    cast,
   };
 }

@@ -1,7 +1,6 @@
 // Values of 16 bits in and out of linear memory, by stretches: room for one stretch is all that it takes.
-import { copyInto, type Given, renewed } from "../arrays.js";
+import { copyInto, type Given, part, renewed } from "../arrays.js";
 import type { OwnFloat32Array } from "../own.js";
-import { bufferGetter, offsetGetter } from "../typed.js";
 import type { Runtime } from "./runtime.js";
 import { Scratch } from "./scratch.js";
 
@@ -23,10 +22,7 @@ function byStretch(
 /** Rounds float32 that was given to 16 bits at `address`. @throws RangeError if memory cannot hold a stretch; nothing is written then */
 export function narrowFrom(held: Runtime, array: Given, address: number, element: number): void {
   byStretch(held, array.size, (room, from, length) => {
-    const values = renewed(array, held.f32);
-    const at = (offsetGetter.call(values) as number) + 4 * from;
-    const part = new Float32Array(bufferGetter.call(values) as ArrayBuffer, at, length);
-    copyInto(held.f32, part, room / 4, length);
+    copyInto(held.f32, part(renewed(array, held.f32), from, length), room / 4, length);
     held.kernels.narrow(room, address + 2 * from, length, element);
   });
 }

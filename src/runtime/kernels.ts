@@ -26,6 +26,8 @@ export interface Kernels {
   widen(from: number, to: number, n: number, element: number): void;
   /** `n` float32, rounded to a 16-bit element. */
   narrow(from: number, to: number, n: number, element: number): void;
+  /** Each of `rows` rows of `length` float32 times the vector at `by`. */
+  scale(at: number, by: number, rows: number, length: number): void;
   /** After the backward kernels, rows [from, to): the stream's gradient. */
   afterBackward(pass: number, from: number, to: number): void;
   /** Before a phase's tiles. */
@@ -54,6 +56,7 @@ export const EXPORTS: readonly string[] = [
   "heapBase",
   "narrow",
   "plan",
+  "scale",
   "tile",
   "transpose",
   "widen",
