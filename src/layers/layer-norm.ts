@@ -55,6 +55,7 @@ export abstract class PerExample extends Layer {
       rows: shape.length,
       streamed: true,
       gammaOffset: centered ? 1 : 0,
+      casting: options.casting === "llama",
       cut: (who, whole) => {
         if (first) {
           const { outer, inner } = channelAxis(who, whole, length, layout);
