@@ -3,19 +3,18 @@ import { WORD } from "../../src/runtime/threads/control.js";
 import { type Library, load, type Variant } from "../cases.js";
 
 type Team = import("../../src/runtime/threads/team.js").Team;
-type Limits = typeof import("../../src/runtime/threads/limits.js").LIMITS;
 
 export interface Threaded {
   library: Library;
-  team: Team;
-  limits: Limits;
+  /** Has callers wait for the workers of a team that init started since. */
+  follow(): void;
   /** Units that were not the caller's, so far. */
   joined(): number;
 }
 
 const add = Atomics.add;
 /** Words of teams whose callers let others go first. */
-const patient = new Map<Int32Array, { joined: number; seen: number }>();
+const patient = new Map<Int32Array, { joined: number; seen: number; waitMs: number }>();
 
 /** How long workers are waited for; no test asks whether it was long. */
 const MOST_MS = 60_000;
@@ -28,7 +27,7 @@ Atomics.add = ((words: Int32Array, at: number, value: number) => {
     // Of a job: kind, pass, units, limit.
     const units = words[WORD.job + 2]!;
     const half = words[WORD.job + 3]! > 1 ? Math.ceil(units / 2) : 0;
-    const end = performance.now() + MOST_MS;
+    const end = performance.now() + team.waitMs;
     while (Atomics.load(words, WORD.next) < half && performance.now() < end)
       Atomics.wait(words, WORD.pause, 0, 0.05);
     team.joined += Math.min(units, Atomics.load(words, WORD.next));
@@ -36,21 +35,24 @@ Atomics.add = ((words: Int32Array, at: number, value: number) => {
   return add(words as Int32Array<ArrayBuffer>, at, value);
 }) as typeof Atomics.add;
 
-/** A fresh copy of the package, on `threads` threads. */
+/** A fresh copy of the package, on `threads` threads; callers give workers `waitMs` to come first, and `claimMs` to end. */
 export async function loadThreaded(
   variant: Variant,
   threads: number,
   options: object = {},
-  change: (limits: Limits) => void = () => {},
+  claimMs = MOST_MS,
+  waitMs = MOST_MS,
 ): Promise<Threaded> {
   const library = await load();
   const { LIMITS: limits } = await import("../../src/runtime/threads/limits.js");
-  Object.assign(limits, { startMs: MOST_MS, claimMs: MOST_MS, patienceMs: Number.POSITIVE_INFINITY });
-  change(limits);
+  Object.assign(limits, { startMs: MOST_MS, claimMs, patienceMs: Number.POSITIVE_INFINITY });
   await library.init({ variant, threads, ...options });
   const { runtime } = await import("../../src/runtime/runtime.js");
-  const team = runtime().team as Team;
-  const count = { joined: 0, seen: 0 };
-  patient.set(team.words, count);
-  return { library, team, limits, joined: () => count.joined };
+  const count = { joined: 0, seen: 0, waitMs };
+  const follow = () => {
+    const { team } = runtime();
+    if (team) patient.set((team as Team).words, count);
+  };
+  follow();
+  return { library, follow, joined: () => count.joined };
 }

@@ -3,9 +3,9 @@
  * this. A dynamic import would spare the others 4 kB, too, but Rollup refuses to write one file of a program that has any.
  */
 import type { Launch } from "../instance.js";
+import { sharing } from "../shared.js";
 import { type Code, isModule } from "../variant.js";
 import { LIMITS } from "./limits.js";
-import { forShared } from "./share.js";
 import { type Hand, hasWorkers, makers } from "./spawn.js";
 import { Team } from "./team.js";
 
@@ -36,7 +36,7 @@ export async function share(code: Code, pages: { initial: number; maximum: numbe
   if (reason === undefined) {
     try {
       const memory = new WebAssembly.Memory({ ...pages, shared: true });
-      const module = await WebAssembly.compile(forShared(code as BufferSource));
+      const module = await WebAssembly.compile(sharing(code as BufferSource) as Uint8Array<ArrayBuffer>);
       return { code: module, memory, launch: launcher(module, memory), reason };
     } catch (error) {
       reason = describe(error);
