@@ -2,7 +2,7 @@
  * The public interface under random calls: nothing traps, what throws is a TypeError or RangeError in the package's
  * own words, a call that throws changes nothing, and one that returns changes only what it was given to change.
  *
- * A slice runs with every test; CALLS=200000 makes that many, SEED starts elsewhere.
+ * A slice runs with every test; CALLS=200000 makes that many, SEED starts elsewhere, THREADS=2 has several and a shared memory.
  */
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
@@ -11,6 +11,7 @@ import { different, same, World } from "./calls/world.js";
 import { load, loadFunctional, type Variant, variants } from "./cases.js";
 
 const CALLS = Number(process.env.CALLS ?? 12_000);
+const THREADS = Number(process.env.THREADS ?? 1);
 const SEED = Number(process.env.SEED ?? 1);
 const PER_RUN = 200;
 /** Runs that share one copy of the package: its memory grows, and is not fresh, for most of them. */
@@ -142,7 +143,7 @@ async function* copies(variant: Variant): AsyncGenerator<World, never, boolean> 
   const alien = alienTensor([4, 4]);
   for (;;) {
     const library = await load();
-    await library.init({ variant, maxMemory: MOST_MEMORY });
+    await library.init({ variant, maxMemory: MOST_MEMORY, threads: THREADS });
     const functional = await loadFunctional();
     let failed = false;
     for (let run = 0; run < PER_COPY && !failed; run++) failed = yield new World(library, functional, alien);
