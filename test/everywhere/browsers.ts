@@ -2,7 +2,8 @@ import { app } from "./app.js";
 import { type Case, proofs } from "./case.js";
 import { visit } from "./chromium.js";
 
-const ISOLATED = {
+/** Headers of a page that may share memory. */
+export const ISOLATED = {
   "cross-origin-opener-policy": "same-origin",
   "cross-origin-embedder-policy": "require-corp",
 };

@@ -35,17 +35,25 @@ const BUNDLERS: Record<string, (folder: string) => Promise<unknown>> = {
     sh(process.execPath, [installed("parcel/lib/bin.js"), "build", "index.html", "--no-cache"], folder),
 };
 
+export const bundlerNames = Object.keys(BUNDLERS);
+
+/** The folder that a bundler writes: a page that runs programs/bundle.js. */
+export async function bundled(where: string): Promise<string> {
+  const folder = await app({ "index.html": html("./bundle.js") });
+  await BUNDLERS[where]!(folder);
+  const dist = join(folder, "dist");
+  if (!existsSync(join(dist, "index.html"))) await writeFile(join(dist, "index.html"), html("main.js"));
+  return dist;
+}
+
 /** Chromium, on what each bundler makes of the installed package. */
-export const bundlers: Case[] = Object.entries(BUNDLERS).map(([where, bundle]) => ({
+export const bundlers: Case[] = bundlerNames.map((where) => ({
   where,
   what: "default configuration, run in Chromium",
   async run() {
-    const folder = await app({ "index.html": html("./bundle.js") });
-    await bundle(folder);
-    const dist = join(folder, "dist");
-    if (!existsSync(join(dist, "index.html"))) await writeFile(join(dist, "index.html"), html("main.js"));
+    const folder = await bundled(where);
     const all: Proof[] = [];
-    for (const mode of MODES) all.push(await visit({ folder: dist, path: `index.html?mode=${mode}` }));
+    for (const mode of MODES) all.push(await visit({ folder, path: `index.html?mode=${mode}` }));
     return all;
   },
 }));

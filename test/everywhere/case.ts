@@ -2,6 +2,9 @@
 export interface Proof {
   variant: string;
   checksum?: string;
+  /** In mode "threads". */
+  threads?: number;
+  threadsReason?: string;
 }
 
 /** One thing to show. `run` throws where it does not hold; what it returns stands in the table. */

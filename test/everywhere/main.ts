@@ -11,9 +11,19 @@ import { entries } from "./entries.js";
 import { jest } from "./jest.js";
 import { packages } from "./packages.js";
 import { servers } from "./servers.js";
+import { threaded } from "./threads.js";
 
 const wanted = process.argv.slice(2).map((word) => word.toLowerCase());
-const cases: Case[] = [...packages, ...servers, ...entries, jest, ...edges, ...browsers, ...bundlers].filter(
+const cases: Case[] = [
+  ...packages,
+  ...servers,
+  ...entries,
+  jest,
+  ...edges,
+  ...browsers,
+  ...bundlers,
+  ...threaded,
+].filter(
   ({ where, what }) =>
     !wanted.length || wanted.some((word) => `${where} ${what}`.toLowerCase().includes(word)),
 );

@@ -72,11 +72,36 @@ function steps({ moments, mergeMoments }) {
   near("merged", [count, mean[0], m2[0]], [4, 2.75, 8.75], () => 1e-12);
 }
 
+/** A call of several tiles on three threads, or on as many as there can be, gives the bits of one. */
+async function onThreads({ BatchNorm, init, runtimeInfo, shutdown, tensor }, wasm) {
+  await init({ threads: 3, wasm });
+  const { variant, threads, threadsReason } = runtimeInfo();
+  const random = seeded(2);
+  const values = Float32Array.from({ length: 600 * 512 }, random);
+  const x = tensor([600, 512], values);
+  const layer = new BatchNorm(512);
+  const call = () => {
+    const dx = tensor([600, 512], values.toReversed?.() ?? values.slice().reverse());
+    const y = layer.forward(x).toArray();
+    layer.backwardInto(dx, dx);
+    return [y, dx.toArray()];
+  };
+  const several = [0, 1, 2, 3, 4].map(call);
+  await shutdown();
+  const [y, dx] = call();
+  for (const [otherY, otherDx] of several) {
+    near("y of several threads", otherY, y, () => 0);
+    near("dx of several threads", otherDx, dx, () => 0);
+  }
+  return { variant, threads, threadsReason };
+}
+
 /**
- * `mode` is "plain", right after the import, or "simd", through init and with the checksum of a training run.
+ * `mode` is "threads", "plain", right after the import, or "simd", through init and with the checksum of a training run.
  * `wasm` goes to init.
  */
 export async function prove(library, functional, mode, wasm) {
+  if (mode === "threads") return onThreads(library, wasm);
   if (mode === "simd") await library.init({ variant: "simd", wasm });
   else if (wasm) await library.init({ wasm });
   figures(library);
