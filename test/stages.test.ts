@@ -295,6 +295,19 @@ describe.each(variants)("stages, %s", (variant) => {
     }
   });
 
+  test("gradients of a modulation that no one asks for are written nowhere", () => {
+    const shape = [3, 4, 5];
+    const layer = new library.BatchNorm(4, { layout: "channels-first" });
+    const row = normals(12, 3);
+    const x = library.tensor(shape, normals(60, 1));
+    layer.forward(x, { modulation: { scale: row, shift: row } });
+    const below = () => Array.from(new Uint32Array(x.data.buffer, 0, 64));
+    const before = below();
+    layer.backwardInto(x, x);
+    expect(below()).toEqual(before);
+    layer.dispose();
+  });
+
   test("an example of a row family has the same bits alone as among others", () => {
     for (const family of families(67).filter(({ gated, channel }) => gated && channel === 2)) {
       for (const choice of combinations) {

@@ -1,8 +1,7 @@
 /**
- * Modulation and gate over a stretch of a row: `scale` and `shift` have a value for each position of a row, or one for a run.
+ * Modulation over a stretch of a row: `scale` and `shift` have a value for each position of a row, or one for a run.
  */
 import { demote, high, loadTail, low, madd, storeTail } from "../simd/lanes";
-import { Silu } from "./activations";
 
 // @ts-ignore: decorator
 @inline function one(): v128 {
@@ -105,45 +104,5 @@ export function narrow(from: usize, to: usize, n: usize): void {
   for (const end = to + (n << 2); to < end; to += 16) {
     storeTail(to, (end - to) >> 2, demote(v128.load(from), v128.load(from, 16)));
     from += 32;
-  }
-}
-
-/** `y = a * silu(gate)`; `y` may be `a`. */
-export function multiplyGate(a: usize, gate: usize, y: usize, n: usize): void {
-  const silu = changetype<Silu>(0);
-  const end = a + (n << 2);
-  for (; a + 32 <= end; a += 32) {
-    const u = f32x4.mul(v128.load(a), silu.value(v128.load(gate)));
-    const v = f32x4.mul(v128.load(a, 16), silu.value(v128.load(gate, 16)));
-    v128.store(y, u);
-    v128.store(y, v, 16);
-    gate += 32;
-    y += 32;
-  }
-  for (; a < end; a += 16) {
-    const rest = (end - a) >> 2;
-    storeTail(y, rest, f32x4.mul(loadTail(a, rest), silu.value(loadTail(gate, rest))));
-    gate += 16;
-    y += 16;
-  }
-}
-
-/** `dgate = dy * a * silu'(gate)` (0: nowhere), `da = dy * silu(gate)`; each may lie where one of the operands does. */
-export function divideGate(dy: usize, a: usize, gate: usize, da: usize, dgate: usize, n: usize): void {
-  const silu = changetype<Silu>(0);
-  const end = dy + (n << 2);
-  for (; dy < end; dy += 16) {
-    const rest = (end - dy) >> 2;
-    const d = loadTail(dy, rest);
-    const z = loadTail(gate, rest);
-    const v = loadTail(a, rest);
-    if (dgate) {
-      storeTail(dgate, rest, silu.gradient(f32x4.mul(d, v), z));
-      dgate += 16;
-    }
-    storeTail(da, rest, f32x4.mul(d, silu.value(z)));
-    a += 16;
-    gate += 16;
-    da += 16;
   }
 }

@@ -1,5 +1,5 @@
 /**
- * Activations over a stretch of float32, and sums of two: whole vectors, two a step, and a tail that is loaded and stored by its
+ * Activations over a stretch of float32, and sums and products of two: whole vectors, two a step, and a tail that is loaded and stored by its
  * lanes, so that nothing beyond is touched.
  */
 import { ACTIVATION } from "../pass";
@@ -28,6 +28,25 @@ export function add(to: usize, from: usize, copy: usize, n: usize): void {
     storeTail(at, rest, a);
     from += 16;
     at += 16;
+  }
+}
+
+/** `to = a * b` for `n` values; each may lie where another does. */
+export function multiply(a: usize, b: usize, to: usize, n: usize): void {
+  const end = a + (n << 2);
+  for (; a + 32 <= end; a += 32) {
+    const u = f32x4.mul(v128.load(a), v128.load(b));
+    const v = f32x4.mul(v128.load(a, 16), v128.load(b, 16));
+    v128.store(to, u);
+    v128.store(to, v, 16);
+    b += 32;
+    to += 32;
+  }
+  for (; a < end; a += 16) {
+    const rest = (end - a) >> 2;
+    storeTail(to, rest, f32x4.mul(loadTail(a, rest), loadTail(b, rest)));
+    b += 16;
+    to += 16;
   }
 }
 

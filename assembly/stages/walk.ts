@@ -9,9 +9,9 @@
  *                (the kernels)   dx from g
  *                addGradient     dx += dstream, dstream = dx
  */
-import { Pass, WALK } from "../pass";
-import { demodulate, demodulateRun, divideGate, modulate, modulateRun, multiplyGate, narrow } from "./modulation";
-import { add, applyActivation, applyDerivative } from "./stretch";
+import { ACTIVATION, Pass, WALK } from "../pass";
+import { demodulate, demodulateRun, modulate, modulateRun, narrow } from "./modulation";
+import { add, applyActivation, applyDerivative, multiply } from "./stretch";
 
 /** Values that go through all steps at once, and bytes of the three buffers of them: 12 kB, so that they stay in the first-level cache. */
 // @ts-ignore: decorator
@@ -48,6 +48,12 @@ function modulateAt(p: Pass, n: usize, to: usize, i: usize, j: usize, row: usize
   }
 }
 
+/** `to = silu(gate)`, in a buffer: loops of its own for a product with it would be 3 kB more. */
+function gateAt(p: Pass, at: usize, to: usize, width: usize): void {
+  memory.copy(to, p.gate + at, width << 2);
+  applyActivation(ACTIVATION.SILU, to, width);
+}
+
 export function finishRows(p: Pass, from: usize, to: usize): void {
   const row = widthOf(p);
   for (let i = from; i < to; i++) {
@@ -58,7 +64,9 @@ export function finishRows(p: Pass, from: usize, to: usize): void {
       if (p.scale) modulateAt(p, y, y, i, j, row, width);
       if (p.lateResidual) add(y, p.lateResidual + at, 0, width);
       applyActivation(p.late, y, width);
-      if (p.gate) multiplyGate(y, p.gate + at, y, width);
+      if (!p.gate) continue;
+      gateAt(p, at, p.workspace, width);
+      multiply(y, p.workspace, y, width);
     }
   }
 }
@@ -85,8 +93,11 @@ function startAt(p: Pass, i: usize, j: usize, row: usize, width: usize, a: usize
   if (p.gate) {
     memory.copy(b, r, bytes);
     applyActivation(p.late, b, width);
-    divideGate(dr, b, p.gate + at, b, p.dgate ? p.dgate + at : 0, width);
+    multiply(dr, b, c, width);
+    gateAt(p, at, b, width);
+    multiply(dr, b, b, width);
     dr = b;
+    if (p.dgate) applyDerivative(ACTIVATION.SILU, c, p.gate + at, p.dgate + at, width);
   }
   const g = p.dx + at;
   if (!modulated) {
