@@ -6,7 +6,7 @@ import { readFileSync } from "node:fs";
 import { setImmediate } from "node:timers/promises";
 import { SingleBar } from "cli-progress";
 import { InvalidArgumentError, program } from "commander";
-import { runtimeInfo } from "wasm-norm";
+import { init, runtimeInfo, shutdown } from "wasm-norm";
 import wrapAnsi from "wrap-ansi";
 import { seededRandom } from "../digits/random.ts";
 import { lossPlot, mean, table } from "./report.ts";
@@ -18,9 +18,11 @@ program
   .description("Trains a character-level decoder whose norms are wasm-norm's.")
   .option("--seconds <number>", "how long to train", positive, 60)
   .option("--seed <number>", "of weights, minibatches and the sample", positive, DEFAULTS.seed)
+  .option("--threads <number>", "that normalize; small calls take one", count, 1)
   .parse();
-const { seconds, seed } = program.opts<{ seconds: number; seed: number }>();
+const { seconds, seed, threads } = program.opts<{ seconds: number; seed: number; threads: number }>();
 
+if (threads > 1) await init({ threads });
 const columns = Math.max(60, Math.min(process.stdout.columns ?? 80, 120));
 const text = readText(readFileSync(new URL("tom-sawyer.txt", import.meta.url), "utf8"));
 const settings = { ...DEFAULTS, seed };
@@ -33,7 +35,7 @@ const { decoder } = training.next().value;
 const parameters = decoder.parameters().reduce((sum, { data }) => sum + data.length, 0);
 say(
   `A decoder over ${sizes.characters} characters (Tom Sawyer, chapters III to V): ${blocks} blocks of causal attention ` +
-    `(${heads} heads) and SwiGLU (${hidden} units), width ${width}, RMS norms (wasm-norm, ${runtimeInfo().variant}) before ` +
+    `(${heads} heads) and SwiGLU (${hidden} units), width ${width}, RMS norms (wasm-norm, ${runtimeInfo().variant}, ${threadsInWords()}) before ` +
     `each and at the end; ${parameters.toLocaleString("en")} parameters. AdamW, minibatches of ${batch} x ${context} ` +
     `characters. ${seconds} s; odd and even steps go through the residual stream in turns by separate passes and fused.`,
 );
@@ -54,6 +56,13 @@ say(
 const random = seededRandom(seed);
 say(write(reader, text, "Tom ", { context, length: 400, temperature: 0.7, random }));
 
+await shutdown();
+
+function threadsInWords(): string {
+  const { threads, threadsReason } = runtimeInfo();
+  return threads > 1 ? `${threads} threads` : `one thread${threadsReason ? `: ${threadsReason}` : ""}`;
+}
+
 function say(paragraph: string): void {
   console.log(wrapAnsi(paragraph, Math.min(columns, 100)));
 }
@@ -61,6 +70,12 @@ function say(paragraph: string): void {
 function positive(value: string): number {
   const number = Number(value);
   if (!(number > 0)) throw new InvalidArgumentError("a number above 0 is needed.");
+  return number;
+}
+
+function count(value: string): number {
+  const number = Number(value);
+  if (!Number.isInteger(number) || number < 1) throw new InvalidArgumentError("an integer from 1 is needed.");
   return number;
 }
 
