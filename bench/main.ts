@@ -13,10 +13,11 @@ import { Field, measure, type Outcome, pool } from "./measure.ts";
 import { writeReport } from "./report.ts";
 import { quickShapes, type Shape, shapeSets, shapes, sizeOf } from "./shapes.ts";
 import { forTerminal, printTables } from "./tables.ts";
+import { measureTfjs, tfjsFailures, tfjsTables, writeTfjs } from "./tfjs/page.ts";
 
 const help = `npm run bench -- [options]
   --quick            check every contender's outputs on small shapes; times nothing
-  --set NAME         only this set of shapes: ${shapeSets.join(", ")}
+  --set NAME         only this set of shapes: ${shapeSets.join(", ")}; or tfjs, TensorFlow.js with wasm-norm/tfjs
   --shape TEXT       only shapes whose name contains TEXT
   --contender TEXT   only contenders whose name contains TEXT, and the memory copy; leaves the report alone
   --before COMMIT    the package at another commit takes part too, built beside this one; leaves the report alone
@@ -38,9 +39,11 @@ const chosenRuntimes = runtimes().filter(({ name }) => contains(name, options.no
 const chosenShapes = (options.quick ? quickShapes : shapes).filter(
   ({ name, set }) => contains(name, options.shape) && contains(set, options.set),
 );
+const withTfjs =
+  contains("tfjs", options.set) && !options.shape && !options.contender && !options.before && !options.report;
 
 if (options.help) console.log(help);
-else if (!chosenShapes.length || !chosenContenders.length || !chosenRuntimes.length) {
+else if (!(chosenShapes.length || withTfjs) || !chosenContenders.length || !chosenRuntimes.length) {
   console.error("nothing is called that: npm run bench -- --help lists the options");
   process.exitCode = 2;
 } else if (options.report) await writeReport(loadFigures());
@@ -122,9 +125,22 @@ async function run(sittings: number, rounds: number): Promise<number> {
     run.outcomes = run.outcomes.filter(([shape]) => rowsOf(shape).every((row) => chosenShapes.includes(row)));
   if (keep && arounds.some(({ outcomes }) => outcomes.length)) writeAround(arounds);
   if (keep && chosenShapes.some(({ around }) => !around)) await writeReport(figures);
+  if (withTfjs) await addTfjs(rounds, totals);
   for (const failure of totals.failures) console.error(`wrong: ${failure}`);
   console.log(`${totals.checked} passed, ${totals.failures.length} failed`);
   return totals.failures.length ? 1 : 0;
+}
+
+/** TensorFlow.js with and without the package, on the first Node. */
+async function addTfjs(rounds: number, totals: { checked: number; failures: string[] }): Promise<void> {
+  const runtime = chosenRuntimes.find(({ missing }) => !missing);
+  if (!runtime) return;
+  const run = await measureTfjs(runtime, rounds);
+  totals.checked += run.backends.reduce((sum, { results }) => sum + results.length, 0);
+  totals.failures.push(...tfjsFailures(run));
+  if (!rounds) return;
+  for (const [title, table] of tfjsTables(run)) console.log(`\n${title}\n${forTerminal(table)}`);
+  writeTfjs(run);
 }
 
 /** Measures all that was chosen on one Node: of each shape what its sittings gave, and which contenders are missing. */
