@@ -35,7 +35,7 @@ Written by \`npm run bench -- --set around\`, which takes a quarter of an hour; 
 
 - **norm** and **fused**: microseconds a call on Tensors, medians. **of the norm**: their quotient; **traffic**: what it would be if bytes were all that counts. **ns above**: what a value takes more than in the norm.
 - The other columns say how many times as fast the fused call is. They, and "of the norm", are medians over the rounds of the quotients within a round: the contenders take turns, so what disturbs the machine disturbs both. A load average above 1 is that of other work beside: quotients then differ by a fifth from one run to the next in cache, by more beyond it, and times stand for nothing.
-- **norm, then a SIMD pass**: this package's norm, then the same arithmetic as a pass of its own in WebAssembly (\`passes/\`), in place; **norm, then a plain loop**: the same as a loop in JavaScript.
+- **norm, then a SIMD pass**: this package's norm, then the same arithmetic as a pass of its own in WebAssembly (\`passes/\`), in place; **norm, then a plain loop**: the same as a loop in JavaScript. Of a stream, the fused call keeps a copy for backward, one write more than the traffic says; the two passes keep the sum itself, which a network could not go on adding to.
 - **PyTorch**: \`native_layer_norm\` and so on, then the function; backward the functions' own backward calls, without autograd (RMS norm: generic operations and autograd). **ggml**: a graph of its steps, in place; it has no backward of most of them, and no batch norm.
 - **fused, revectorized**: the same under \`node --experimental-wasm-revectorize\`; below 1 the flag makes it faster.`;
 
