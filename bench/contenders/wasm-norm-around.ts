@@ -1,5 +1,5 @@
 /** This package with what is around a norm in the same call, and the norm alone. */
-import type { Activation } from "../../src/index.ts";
+import type { Activation, Tensor as AnyTensor } from "../../src/index.ts";
 import { axesOf } from "../shapes.ts";
 import type { InputName, Inputs, Operation, Prepared } from "./contender.ts";
 import { type Layer, type Library, makeLayer } from "./wasm-norm.ts";
@@ -68,7 +68,7 @@ export function prepareAround(library: Library, inputs: Inputs): Prepared {
   };
 }
 
-type Tensor = InstanceType<Library["Tensor"]>;
+type Tensor = AnyTensor<"float32">;
 
 /** Everything that the two passes read and write. */
 export function tensorsOf({ tensor }: Library, { shape, read }: Inputs) {
