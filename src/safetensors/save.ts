@@ -1,7 +1,9 @@
 import { isArray } from "../arrays.js";
+import { brandOf } from "../brand.js";
 import { rangeError, read, typeError } from "../errors.js";
 import type { OwnUint8Array } from "../own.js";
 import { readEntries } from "../state.js";
+import type { DType, Tensor } from "../tensor.js";
 import { bytesOf, kindOf } from "../typed.js";
 import { METADATA } from "./header.js";
 import { encodeUtf8 } from "./text.js";
@@ -26,8 +28,11 @@ const TYPES: Record<string, { dtype: string; size: number }> = {
 /** The types that an array's own `dtype` may name in place of its class's. */
 const TOLD: Record<string, readonly unknown[]> = { Uint16Array: ["F16", "BF16"], Uint8Array: ["BOOL"] };
 
-/** Arrays that become a tensor: those of a state dict, and what `{ dtype: "keep" }` gave. */
-export type SavedArray = KeptArray | Exclude<ArrayBufferView, DataView>;
+/** The format's types of bits in a Uint16Array, as a Tensor has them. */
+const OF_TENSORS: Record<string, string> = { float16: "F16", bfloat16: "BF16" };
+
+/** What becomes a tensor: arrays of a state dict, what `{ dtype: "keep" }` gave, and Tensors, whose values are written as they lie. */
+export type SavedArray = KeptArray | Exclude<ArrayBufferView, DataView> | Tensor<DType>;
 
 type Named<T> = Readonly<Record<string, T>> | ReadonlyMap<string, T>;
 
@@ -60,17 +65,23 @@ function readExtents(who: string, name: string, value: unknown): number[] {
   return extents.map((extent) => extent + 0); // -0 becomes 0
 }
 
+/** An array that may say of what type and shape it is. */
+type Told = ArrayBufferView & { dtype?: unknown; shape?: unknown };
+
 function readTensor(who: string, name: string, value: unknown, asked: unknown): Entry {
-  const kind = kindOf(value);
+  const tensor = brandOf(value) === undefined ? undefined : (value as Tensor<DType>);
+  const array = read(who, name, () => tensor?.data ?? value) as Told;
+  const kind = kindOf(array);
   const type = kind === undefined ? undefined : TYPES[kind];
   if (!type) throw typeError(who, `${name} to be a typed array`, value);
-  const array = value as ArrayBufferView & { dtype?: unknown; shape?: unknown };
-  const [told, own] = read(who, name, () => [array.dtype, array.shape]);
+  const [told, own] = read(who, name, () =>
+    tensor ? [OF_TENSORS[tensor.dtype], [...tensor.shape]] : [array.dtype, array.shape],
+  );
   const bytes = read(who, name, () => bytesOf(array));
   const { size } = type;
   const length = bytes.length / size;
   if (isCount(name)) {
-    const first = Number((value as unknown as ArrayLike<number | bigint>)[0]);
+    const first = Number((array as unknown as ArrayLike<number | bigint>)[0]);
     if (length !== 1 || !Number.isSafeInteger(first) || first < 0) {
       throw rangeError(who, `${name} to be one whole number`, length === 1 ? first : value);
     }
@@ -90,9 +101,9 @@ function readTensor(who: string, name: string, value: unknown, asked: unknown): 
  * entry has the type of its array: Float32Array F32, Float64Array F64 (running statistics, so that a run resumes bit for
  * bit; `load_state_dict` of PyTorch rounds them to its own float32), Float16Array F16, integers their own;
  * `num_batches_tracked`, by itself or after a prefix and a dot, is an I64 scalar, as in PyTorch. What `loadSafetensors`
- * gave with `{ dtype: "keep" }` is written as it was, BF16 and shapes included.
+ * gave with `{ dtype: "keep" }` is written as it was, BF16 and shapes included, and a Tensor as it lies, in its type and shape.
  *
- * @param dict a plain object or a Map of typed arrays
+ * @param dict a plain object or a Map of typed arrays and Tensors
  * @param metadata texts by name, which `openSafetensors` gives back
  * @param shapes a shape for each entry that is not to be one-dimensional; `[]` is a scalar, and any rank is allowed
  * @throws TypeError if an entry is no typed array, metadata no text, or any argument neither a plain object nor a Map
