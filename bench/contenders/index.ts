@@ -110,6 +110,7 @@ export const contenders: Entry[] = [
   hosted("ours", "wasm-norm simd", "wasm-norm.ts", "simd", { sets: shapeSets }),
   hosted("ours", "wasm-norm relaxed-simd", "wasm-norm.ts", "relaxed-simd", { sets: shapeSets }),
   revectorized,
+  hosted("ours", "wasm-norm, 2 threads", "wasm-norm.ts", "2 threads", { sets: networks }),
   hosted("ours", "wasm-norm on arrays", "wasm-norm.ts", "arrays", { sets: networks }),
   hosted("ours", "wasm-norm simd, kernels", "wasm-norm-kernels.ts", "simd", { sets: ["calls"] }),
   hosted("ours", "wasm-norm relaxed-simd, kernels", "wasm-norm-kernels.ts", "relaxed-simd", {

@@ -1,6 +1,6 @@
 /**
- * This package, as built in dist: on Tensors with either binary ("simd", "relaxed-simd") or the "fastest" that runs, or on
- * Float32Arrays with the binary that it chooses itself ("arrays"), where the time includes the copies in and out.
+ * This package, as built in dist: on Tensors with either binary ("simd", "relaxed-simd") or the "fastest" that runs, on one thread
+ * or several ("2 threads"), or on Float32Arrays with the binary that it chooses itself ("arrays"), where the time includes the copies in and out.
  */
 import type { Activation } from "../../src/index.ts";
 import { axesOf } from "../shapes.ts";
@@ -29,11 +29,12 @@ const relaxedSimd = Buffer.from(
 export const open: Open = async (argument) => {
   const library: Library = await import(new URL("../../dist/index.js", import.meta.url).href);
   if (argument === "arrays") return { prepare: (inputs) => prepare(library, inputs, arrays) };
-  const variant = argument === "fastest" ? fastest() : (argument as Variant);
+  const threads = Number(/^(\d+) threads$/.exec(argument)?.[1] ?? 1);
+  const variant = argument === "fastest" || threads > 1 ? fastest() : (argument as Variant);
   if (variant === "relaxed-simd" && fastest() !== variant) {
     throw new Unsupported("this Node has no relaxed SIMD");
   }
-  await library.init({ variant });
+  await library.init({ variant, threads });
   return {
     prepare: (inputs) =>
       inputs.shape.around ? prepareAround(library, inputs) : prepare(library, inputs, tensors),

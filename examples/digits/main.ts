@@ -1,11 +1,12 @@
 /**
  * Trains the five arms on the handwritten digits and answers: do gamma and beta undo batch normalization?
- * Progress goes to stderr, the report to stdout: on one binary it is the same text every time.
+ * Progress goes to stderr, the report to stdout: on one binary it is the same text every time, with --threads 2, too.
  */
 import { readFileSync } from "node:fs";
 import { setImmediate } from "node:timers/promises";
+import { parseArgs } from "node:util";
 import { SingleBar } from "cli-progress";
-import { runtimeInfo } from "wasm-norm";
+import { init, runtimeInfo } from "wasm-norm";
 import wrapAnsi from "wrap-ansi";
 import { answer } from "./answer.ts";
 import { ARMS } from "./arms.ts";
@@ -13,6 +14,9 @@ import { parseDigits } from "./data.ts";
 import { gapPlot, table } from "./report.ts";
 import { type Summary, summarize } from "./summary.ts";
 import { DEFAULTS, type Epoch, SEEDS, train } from "./train.ts";
+
+const { threads = "1" } = parseArgs({ options: { threads: { type: "string" } } }).values;
+await init({ threads: threads === "auto" ? threads : Number(threads) });
 
 const columns = Math.max(60, Math.min(process.stdout.columns ?? 80, 120));
 const colour = process.stdout.isTTY && process.stdout.hasColors();

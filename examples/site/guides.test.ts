@@ -46,6 +46,7 @@ const ELSEWHERE = [
   "several-machines.md 0",
   "checkpoints.md 0",
   "where-it-runs.md 0",
+  "threads.md 1",
 ];
 
 const dialled = (code: string) =>
