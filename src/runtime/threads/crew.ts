@@ -54,6 +54,9 @@ export class Crew {
   /** Calls that are done alone, and how many that is next time. */
   #alone = 0;
   #penalty = 0;
+  /** Milliseconds that workers saved, and units of the job that the caller did. */
+  #balance = 0;
+  #own = 0;
   /** What a unit threw. */
   #failure: unknown;
 
@@ -123,11 +126,12 @@ export class Crew {
     Atomics.store(words, WORD.next, 0);
     Atomics.store(words, WORD.sequence, sequence);
     for (let worker = 1; worker < job.limit; worker++) this.#wake(worker);
+    this.#own = 0;
     const start = performance.now();
     for (let i = 0; (i = Atomics.add(words, WORD.next, 1)) < units; ) this.#claim(i);
     const ready = performance.now();
     for (let i = 0; i < units; i++) this.#settle(i);
-    this.#judge(ready - start, performance.now() - ready);
+    this.#judge(units, ready - start, performance.now() - ready);
     // Not before all others are through.
     const failure = this.#failure;
     this.#failure = undefined;
@@ -135,13 +139,19 @@ export class Crew {
   }
 
   /**
-   * Where the caller waits longer for others than it worked itself, they have no core of their own now, and it does the next calls
-   * alone: 16, then twice as many each time (256 x 1024 on two cores that twelve programs want: 0.17 ms alone, 0.4 together).
+   * Keeps account of the time that workers save, against what the caller's own units took, and that it waits for them. Where they
+   * have no core of their own it may wait for milliseconds: once more than patience is lost, calls are done alone, 16 and then
+   * twice as many each time.
    */
-  #judge(worked: number, waited: number): void {
-    this.#penalty =
-      waited > worked + LIMITS.patienceMs ? Math.min(1024, this.#penalty * 2 || 16) : this.#penalty >> 1;
-    this.#alone = this.#penalty;
+  #judge(units: number, worked: number, waited: number): void {
+    const saved = this.#own > 0 ? (worked / this.#own) * (units - this.#own) : 0;
+    const { patienceMs } = LIMITS;
+    this.#balance = Math.min(patienceMs, this.#balance + saved - waited);
+    if (this.#balance === patienceMs) this.#penalty = 0;
+    else if (this.#balance < -patienceMs) {
+      this.#balance = 0;
+      this.#alone = this.#penalty = Math.min(1024, this.#penalty * 2 || 16);
+    }
   }
 
   /** The index behind the last of `wanted` workers. */
@@ -165,6 +175,7 @@ export class Crew {
   }
 
   #do(i: number): void {
+    this.#own++;
     try {
       runUnit(this.#held.kernels, this.job, i, 0);
     } catch (error) {

@@ -8,8 +8,8 @@ export const LIMITS = {
   graceMs: 5,
   /** How long a worker looks for another job before it sleeps: from sleep, joining costs 34 us instead of 0.4. */
   spinMs: 0.2,
-  /** How much longer than it works the caller may wait for others before it does calls alone for a while. */
-  patienceMs: 0.2,
+  /** How much more the caller may wait for others than they save before it does calls alone for a while. */
+  patienceMs: 5,
   /** How long the caller looks for the last units before it gives its core away in turns. */
   lookMs: 0.3,
 };
