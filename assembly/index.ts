@@ -58,9 +58,9 @@ export function before(address: usize, from: usize, to: usize): void {
   addStream(changetype<Pass>(address), from, to);
 }
 
-/** After the kernels, rows [from, to): what stages make of y. */
-export function after(address: usize, from: usize, to: usize): void {
-  finishStages(changetype<Pass>(address), from, to);
+/** After the kernels, rows [from, to), in `worker`'s part of the workspace: what stages make of y. */
+export function after(address: usize, from: usize, to: usize, worker: u32): void {
+  finishStages(changetype<Pass>(address), from, to, worker);
 }
 
 /**

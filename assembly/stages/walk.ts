@@ -54,8 +54,9 @@ function gateAt(p: Pass, at: usize, to: usize, width: usize): void {
   applyActivation(ACTIVATION.SILU, to, width);
 }
 
-export function finishRows(p: Pass, from: usize, to: usize): void {
+export function finishRows(p: Pass, from: usize, to: usize, worker: usize): void {
   const row = widthOf(p);
+  const room = p.workspace + worker * p.workspaceStride;
   for (let i = from; i < to; i++) {
     for (let j: usize = 0; j < row; j += CHUNK) {
       const width = min(CHUNK, row - j);
@@ -65,8 +66,8 @@ export function finishRows(p: Pass, from: usize, to: usize): void {
       if (p.lateResidual) add(y, p.lateResidual + at, 0, width);
       applyActivation(p.late, y, width);
       if (!p.gate) continue;
-      gateAt(p, at, p.workspace, width);
-      multiply(y, p.workspace, y, width);
+      gateAt(p, at, room, width);
+      multiply(y, room, y, width);
     }
   }
 }

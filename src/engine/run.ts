@@ -51,7 +51,7 @@ function runTiles({ kernels }: Runtime, pass: Pass, rows: number, stream: boolea
     const to = Math.min(from + tileRows, rows);
     if (stream) kernels.before(address, from, to);
     kernels.tile(address, PHASE.FORWARD, i, 0);
-    if (after) kernels.after(address, from, to);
+    if (after) kernels.after(address, from, to, 0);
   }
   kernels.finish(address, PHASE.FORWARD);
 }

@@ -250,7 +250,7 @@ function run(
         const y = (pass.get(FIELD.y) + 4 * first * geometry.length) >>> 0;
         castRows(held, y, end - first, geometry.length, cast, gamma ? places.gamma : 0);
       }
-      if (after) kernels.after(address, first, end);
+      if (after) kernels.after(address, first, end, 0);
     });
     // Backward has it again.
     if (cast) pass.set(FIELD.gamma, gamma ? places.gamma : 0);

@@ -14,9 +14,9 @@ export function runUnit(kernels: Kernels, job: Job, i: number, worker: number): 
   if (kind === KIND.around) {
     if (job.stages & 1) kernels.before(pass, from, to);
     kernels.tile(pass, 0, i, worker);
-    if (job.stages & 2) kernels.after(pass, from, to);
+    if (job.stages & 2) kernels.after(pass, from, to, worker);
   } else if (kind === KIND.before) kernels.before(pass, from, to);
-  else if (kind === KIND.after) kernels.after(pass, from, to);
+  else if (kind === KIND.after) kernels.after(pass, from, to, worker);
   else if (kind === KIND.beforeBackward) kernels.beforeBackward(pass, from, to, worker);
   else kernels.afterBackward(pass, from, to);
 }
