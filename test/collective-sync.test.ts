@@ -449,7 +449,12 @@ describe("convertToSync", () => {
     const [collective] = ranks(1);
     const norm = new BatchNorm(3, { activation: "relu" });
     expect(() => convertToSync([norm], collective!)).toThrow(/layers\[0\] without activation, got "relu"/);
+    const renorm = new BatchNorm(3, { renorm: {} });
+    expect(() => convertToSync([renorm], collective!)).toThrow(/layers\[0\] without renorm/);
+    const ghosts = new BatchNorm(3, { virtualBatchSize: 4 });
+    expect(() => convertToSync([ghosts], collective!)).toThrow(/layers\[0\] without virtualBatchSize, got 4/);
     expect(() => convertToSync({} as never, collective!)).toThrow(TypeError);
+    for (const layer of [renorm, ghosts]) layer.dispose();
     norm.dispose();
   });
 });
