@@ -7,7 +7,7 @@ import { median } from "../statistics.ts";
 import type { Row } from "./rows.ts";
 import { rowsFor } from "./rows.ts";
 
-/** A row's outcome; times in ms where there were rounds. */
+/** A row's outcome; times in ms of the processor where there were rounds. */
 export interface Result {
   name: string;
   errors: { stock: number; installed: number };
@@ -22,8 +22,9 @@ export interface Result {
 }
 
 const SIDES = ["stock", "installed"] as const;
-/** Each timing repeats its work for so long, in ms, so that a timer's step is nothing. */
-const LEAST = 20;
+/** Each timing repeats its work for so long, in ms of processor time, so that the clock's step is nothing. */
+const LEAST = 30;
+const WARM = 300;
 
 async function on<T>(side: (typeof SIDES)[number], work: () => T): Promise<T> {
   const uninstall = side === "installed" ? await install(tf) : undefined;
@@ -34,15 +35,25 @@ async function on<T>(side: (typeof SIDES)[number], work: () => T): Promise<T> {
   }
 }
 
-/** ms for one run of `work`. */
-function time(work: () => void): number {
-  const start = performance.now();
+/** ms of processor time since `start`: what waits for others' work does not count, which a long run meets more of. */
+function since(start: NodeJS.CpuUsage): number {
+  const { user, system } = process.cpuUsage(start);
+  return (user + system) / 1000;
+}
+
+/** ms for one run of `work`: of many after a first one, or of the first where that takes long. */
+function time(work: () => void, least: number): number {
+  const begin = process.cpuUsage();
+  work();
+  const first = since(begin);
+  if (first > least) return first;
+  const start = process.cpuUsage();
   let runs = 0;
   do {
     work();
     runs++;
-  } while (performance.now() - start < LEAST);
-  return (performance.now() - start) / runs;
+  } while (since(start) < least);
+  return since(start) / runs;
 }
 
 /** The share of a step's kernels that is normalization's. */
@@ -68,8 +79,8 @@ async function measure(row: Row, rounds: number): Promise<Result> {
   const times = { stock: [] as number[], installed: [] as number[] };
   for (let round = 0; round <= rounds; round++) {
     for (const side of SIDES) {
-      const ms = await on(side, () => time(row.run));
-      // The first round warms up.
+      // The first round warms up: engines compile for speed what has run for a while.
+      const ms = await on(side, () => time(row.run, round ? LEAST : WARM));
       if (round) times[side].push(ms);
     }
   }
@@ -80,12 +91,12 @@ async function measure(row: Row, rounds: number): Promise<Result> {
   return { ...result, ...medians, times: median(quotients), ...share };
 }
 
-const [backend = "wasm", rounds = "0"] = process.argv.slice(2);
+const [backend = "wasm", rounds = "0", text = ""] = process.argv.slice(2);
 if (backend === "wasm") {
   const { setWasmPaths } = await import("@tensorflow/tfjs-backend-wasm");
   setWasmPaths(`${dirname(createRequire(import.meta.url).resolve("@tensorflow/tfjs-backend-wasm"))}/`);
 }
 if (!(await tf.setBackend(backend))) throw new Error(`expected tfjs's backend ${backend}, got none`);
 // A line for each row: one that is done is told while the next one runs.
-for (const row of rowsFor(backend, rounds === "0"))
+for (const row of rowsFor(backend, rounds === "0", text))
   console.log(`row ${JSON.stringify(await measure(row, Number(rounds)))}`);

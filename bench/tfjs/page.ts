@@ -82,7 +82,7 @@ const INTRODUCTION = `# TensorFlow.js with wasm-norm/tfjs
 
 Written by \`npm run bench -- --set tfjs\`. TensorFlow.js as it is and after \`await install(tf)\`, in turns, in one process for each backend. What comes out was checked before: layers on both sides against float64, training steps by their losses against stock's.
 
-- **stock** and **installed**: medians over the rounds. **times as fast**: the median of the quotients within a round, which what disturbs the machine disturbs both in; times stand for little where the load is above 1.
+- **stock** and **installed**: processor time, medians over the rounds, without each round's first run. **times as fast**: the median of the quotients within a round, whose two sides what disturbs the machine disturbs alike.
 - **normalization's share**: of the time of all kernels of a step, installed.
 - nsfwjs's networks are in \`npm run example:tfjs\`, which prints a table of its own.`;
 

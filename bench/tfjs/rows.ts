@@ -132,8 +132,8 @@ function stepRow(kind: keyof typeof STEPS, scale: Scale, goal?: number): Row {
   };
 }
 
-/** What is measured on a backend; `small` is for a check alone. */
-export function rowsFor(backend: string, small: boolean): Row[] {
+/** What is measured on a backend, of that what has `text` in its name; `small` is for a check alone. */
+export function rowsFor(backend: string, small: boolean, text: string): Row[] {
   const on = (goals: number[]) => (backend === "wasm" && !small ? goals : []);
   const matrices = small
     ? [[24, 33]]
@@ -144,7 +144,7 @@ export function rowsFor(backend: string, small: boolean): Row[] {
   const images = small ? [3, 5, 5, 12] : [32, 28, 28, 64];
   const scale = (width: number, examples: number) =>
     small ? { width: 8, examples: 6 } : { width, examples };
-  return [
+  const rows = [
     ...matrices.flatMap((shape) => layerRows("batch norm", shape, on([25, 50, 15]))),
     ...layerRows("batch norm", images, []),
     ...matrices.flatMap((shape) => layerRows("layer norm", shape, on([350, 1500]))),
@@ -152,4 +152,5 @@ export function rowsFor(backend: string, small: boolean): Row[] {
     stepRow("transformer", scale(256, 64), on([1.4])[0]),
     ...(backend === "cpu" ? [stepRow("convolution", scale(16, 8))] : []),
   ];
+  return rows.filter(({ name }) => name.includes(text));
 }

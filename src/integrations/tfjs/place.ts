@@ -157,8 +157,13 @@ class ArrayPlace extends Block implements Place {
   }
 }
 
-/** Backends that lend their memory. */
-const borrowed = new Map<Backend, Runtime>();
+/**
+ * Runtimes in the memory of backends that lend it. They outlive an uninstall: an engine compiles a new instance for speed only
+ * once it has run for a while, and until then batch norm of 256 x 1024 took five times as long.
+ */
+const borrowed = new WeakMap<Backend, Runtime>();
+/** Those that may have room. */
+const active = new Set<Runtime>();
 
 const memoryOf = ({ wasm }: Backend): WebAssembly.Memory | undefined => wasm?.asm?.memory ?? wasm?.wasmMemory;
 
@@ -181,6 +186,7 @@ function borrow(backend: Backend, memory: WebAssembly.Memory, kernels: Kernels):
   });
   const held = new Runtime({ kernels, memory, allocator });
   borrowed.set(backend, held);
+  active.add(held);
   return held;
 }
 
@@ -188,7 +194,10 @@ function borrow(backend: Backend, memory: WebAssembly.Memory, kernels: Kernels):
 function lentBy(backend: Backend): Runtime | undefined {
   const memory = memoryOf(backend);
   const held = memory && borrowed.get(backend);
-  if (held) return held;
+  if (held) {
+    active.add(held);
+    return held;
+  }
   const code = codeFor(memory);
   return code && borrow(backend, memory!, kernelsIn(memory!, code));
 }
@@ -203,12 +212,16 @@ export async function prepare(backend: Backend): Promise<void> {
 }
 
 /** Forgets a backend, which is about to go. */
-export const forget = (backend: Backend): boolean => borrowed.delete(backend);
+export function forget(backend: Backend): void {
+  const held = borrowed.get(backend);
+  if (held) active.delete(held);
+  borrowed.delete(backend);
+}
 
 /** Gives back the room that backends lent. */
 export function release(): void {
-  for (const held of borrowed.values()) held.releaseWorkspaces();
-  borrowed.clear();
+  for (const held of active) held.releaseWorkspaces();
+  active.clear();
 }
 
 const cpu = (backend: Backend): Arrays => ({
