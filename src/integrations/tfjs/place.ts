@@ -157,10 +157,7 @@ class ArrayPlace extends Block implements Place {
   }
 }
 
-/**
- * Runtimes in the memory of backends that lend it. They outlive an uninstall: an engine compiles a new instance for speed only
- * once it has run for a while, and until then batch norm of 256 x 1024 took five times as long.
- */
+/** Runtimes in the memory of backends that lend it. They outlive an uninstall, so that the next install compiles nothing. */
 const borrowed = new WeakMap<Backend, Runtime>();
 /** Those that may have room. */
 const active = new Set<Runtime>();
