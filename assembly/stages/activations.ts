@@ -3,15 +3,14 @@
  * in cache, two vectors a step. Each has its value and what it makes of a gradient; NaN and infinities go where PyTorch sends them.
  *
  * Worst errors without fused multiply-add: of the value at every float32 (as in simd/exp.ts), of the slope, in u of the larger of it
- * and 1, at every 61st or so; and the time that the value takes in cache on a busy machine, a call over 1024 values:
+ * and 1, on a stride; and the time that the value takes in cache on a busy machine, a call over 1024 values:
  *
  *     silu       2.1 u, 1.8 u   1.4 ns       gelu-tanh   2.2 u          3.5 ns       tanh   1.3 u, 1.8 u   2.2 ns
  *     gelu       3.6 u, 1.7 u   2.8 ns       sigmoid     2.1 u, 0.5 u   1.3 ns
  *
  * Beside them in turns, silu from `e^-|z|` with a degree more and its signs mended took 2.2 ns, gelu with a polynomial of its own near
  * 0 took 3.8 ns and, at -0.79, 4.2 u. Loops with one body, be it that the tail is brought to a vector pair or that every load looks
- * for the end, take 1.1 to 1.5 times as long as those of stretch.ts: constants are made anew in each step where a loop is their only
- * user.
+ * for the end, take 1.0 to 1.8 times as long as those of stretch.ts; why was not found.
  */
 import { exp, scaledExp, scaledExpMinus, scaledExpOf, scaledGauss, tailPolynomial, tailRatio, tanh, UNSCALE } from "../simd/exp";
 import { high, low, demote, madd, relu } from "../simd/lanes";
