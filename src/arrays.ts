@@ -121,10 +121,14 @@ export interface Given {
   element: Element;
 }
 
+/** Buffers of a shared linear memory as it was before it grew: views of them see the same bytes. */
+export const outgrown = new WeakSet<object>();
+
 /** Reads what there is to know of an array, its length just once; `linear` is any view of linear memory. */
 export function given(array: Float32Array | HalfArray | Uint16Array, linear: Float32Array): Given {
   const size = lengthOf(array);
-  const own = bufferGetter.call(array) !== linear.buffer;
+  const buffer = bufferGetter.call(array) as object;
+  const own = buffer !== linear.buffer && !outgrown.has(buffer);
   const wide = isFloat32Array(array);
   return {
     array: !wide ? bitsOf(array, size) : own ? fixed(array, size) : array,

@@ -90,7 +90,11 @@ describe("init", () => {
       expect(shown(library!)).toEqual(values);
     }
     expect(runtimeInfo().memoryBytes).toBeGreaterThan(before);
-    // What was seen of it before stays.
+    // What was seen of it before stays, and is known for what it is.
+    const { given } = await import("../src/arrays.js");
+    const { runtime } = await import("../src/runtime/runtime.js");
+    expect(view.buffer).not.toBe(runtime().f32.buffer);
+    expect(given(view, runtime().f32).offset).toBe(view.byteOffset);
     view[0] = 5;
     expect(kept.toArray()).toEqual(Float32Array.of(5, 2, 3, 4));
   });

@@ -1,3 +1,4 @@
+import { outgrown } from "../arrays.js";
 import type { Kernels } from "./kernels.js";
 import { MOST_BYTES } from "./memory.js";
 import { Owners } from "./owners.js";
@@ -249,6 +250,7 @@ export class Runtime {
 
   #renewViews(): void {
     const { buffer } = this.#memory;
+    if (this.#shared && this.f32) outgrown.add(this.f32.buffer);
     this.f32 = new Float32Array(buffer);
     this.f64 = new Float64Array(buffer);
     this.u32 = new Uint32Array(buffer);

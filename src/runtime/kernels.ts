@@ -16,7 +16,7 @@ export interface Kernels {
   backward(pass: number): void;
   /** Before the kernels, rows [from, to): `stream += added`. */
   before(pass: number, from: number, to: number): void;
-  /** After the kernels, rows [from, to): what stages make of y. */
+  /** After the kernels, rows [from, to), in `worker`'s part of the workspace: what stages make of y. */
   after(pass: number, from: number, to: number, worker: number): void;
   /** Before the backward kernels, rows [from, to), in `worker`'s part of the workspace: what stages make of dy. */
   beforeBackward(pass: number, from: number, to: number, worker: number): void;

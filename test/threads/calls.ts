@@ -156,6 +156,12 @@ export function call(library: Library, { shape, make }: Big, what: (typeof aroun
   if (!options.stream) {
     module.backwardInto(held(dy), apart);
     note("dx", apart);
+    const half = library.tensor(shape, x, { dtype: "bfloat16" });
+    all.push(half);
+    module.forwardInto(half, y, options as never);
+    note("y of bfloat16", y);
+    module.backwardInto(half, half, { retain: true });
+    note("dx of bfloat16", half);
     note(
       "y of an array",
       module.forward(
