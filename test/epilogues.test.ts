@@ -236,6 +236,23 @@ describe.each(variants)("epilogues, %s", (variant) => {
     }
   });
 
+  test("a backward of a forward without a residual leaves none of an earlier one's gradient", () => {
+    const layer = new library.LayerNorm(4);
+    const make = () => library.tensor([3, 4], normals(12, 1));
+    const plain: [string, () => unknown][] = [
+      ["into a Tensor", () => layer.backwardInto(make(), make())],
+      ["anew", () => layer.backward(make())],
+    ];
+    for (const [name, backward] of plain) {
+      layer.forward(make(), { residual: make() });
+      layer.backward(make());
+      expect(layer.residualGrad, name).not.toBeNull();
+      layer.forward(make());
+      backward();
+      expect(layer.residualGrad, name).toBeNull();
+    }
+  });
+
   test("is what central differences of the reference say: residual, ReLU and mask together", () => {
     const subject: Subject = { family: "batch", shape: [9, 3], activation: "relu" };
     const geometry = geometryOf(subject);

@@ -141,8 +141,10 @@ describe("the workspace", () => {
     const large = held.workspace(100_000);
     const round = held.workspaceRound;
     held.releaseWorkspaces();
+    const given = held.workspaceRound;
+    expect(given).not.toBe(round);
     expect(held.workspace(1000)).toBe(large);
-    expect(held.workspaceRound).not.toBe(round);
+    expect(held.workspaceRound).not.toBe(given);
   });
 
   test("is not what others hold", () => {

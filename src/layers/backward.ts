@@ -91,6 +91,7 @@ export function backward(
   checkAsked(who, call, saved);
   if (into && runDirectly(core, context, saved, from, into)) {
     addGradients(context, core.channels, gamma, beta);
+    core.residualGrad = core.gateGrad = core.modulationGrad = null;
     if (!call.retain) saved.used = true;
     return out as Minibatch;
   }

@@ -205,9 +205,10 @@ export class Runtime {
   releaseWorkspaces(): void {
     for (const workspace of this.#workspaces.splice(0)) if (workspace?.address) this.free(workspace.address);
     this.#workspaceBytes = 0;
+    this.#round++;
   }
 
-  /** How often the first workspace was taken anew: as long as that stays, it lies where it was, and as large. */
+  /** How often the first workspace was taken anew or given back: as long as that stays, it lies where it was, and as large. */
   get workspaceRound(): number {
     return this.#round;
   }
