@@ -361,6 +361,47 @@ describe("what it takes and gives", () => {
     expect((exact.data[3]! & 0x7fff) > 0x7f80).toBe(true);
   });
 
+  test("a float16 Tensor whose data is bits, as where there is no Float16Array", () => {
+    const bits = Uint16Array.of(0x3c00, 0x4000, 0xc200, 0x7e00, 0x0001, 0x8001, 0x7bff, 0xfbff); // 1, 2, -3, NaN, +-2^-24, +-65504
+    const scaler = new StandardScaler(1, { withStd: false }).partialFit({
+      shape: [8, 1],
+      dtype: "float16",
+      data: bits,
+    });
+    expect([scaler.count[0], scaler.mean[0]]).toEqual([7, 0]);
+    const exact = { shape: [8, 1], dtype: "float16", data: new Uint16Array(8) };
+    const values = Float32Array.of(
+      1 + 2 ** -11,
+      1 + 3 * 2 ** -11,
+      65519.99,
+      65520,
+      2 ** -25,
+      3 * 2 ** -25,
+      -(2 ** -14),
+      -Infinity,
+    );
+    new StandardScaler(1, { withStd: false, withMean: false })
+      .partialFit(Float32Array.of(1))
+      .transformInto(values, exact);
+    // Ties go to even: 1, 1 + 2^-9, and below 2^-24 0 and 2 of its steps.
+    expect([...exact.data]).toEqual([0x3c00, 0x3c02, 0x7bff, 0x7c00, 0, 2, 0x8400, 0xfc00]);
+  });
+
+  test("a 16-bit Tensor of this package fits as its numbers do", () => {
+    const values = Float32Array.of(1, 2.5, -3, 65504, 0.125, 7);
+    for (const dtype of ["float16", "bfloat16"] as const) {
+      const half = tensor([3, 2], values, { dtype });
+      const got = new StandardScaler(2).partialFit(half);
+      const want = new StandardScaler(2).partialFit(half.toArray());
+      expect([...got.mean]).toEqual([...want.mean]);
+      expect([...got.variance]).toEqual([...want.variance]);
+      const y = got.transform(half);
+      expect(y.dtype).toBe(dtype);
+      expect(y.toArray()).toEqual(tensor([3, 2], got.transform(half.toArray()), { dtype }).toArray());
+      for (const each of [half, y]) each.dispose();
+    }
+  });
+
   test("columns as Apache Arrow keeps them, without transposing", () => {
     const columns = Array.from({ length: C }, (_, j) => Float32Array.from(columnOf(x, C, j)));
     const scaler = new StandardScaler(C).partialFit(columns);

@@ -181,8 +181,12 @@ export class StandardScaler {
     const coefficients = this.#fitted(who);
     if (given.tensor) {
       // By its own class: this entry does not load what makes Tensors.
-      const Class = given.tensor.constructor as new (shape: readonly number[]) => TensorLike;
-      const out = new Class([...given.tensor.shape]);
+      const Class = given.tensor.constructor as new (
+        shape: readonly number[],
+        data: undefined,
+        options: { dtype: string | undefined },
+      ) => TensorLike;
+      const out = new Class([...given.tensor.shape], undefined, { dtype: given.tensor.dtype });
       apply(who, given, readMatrix(who, "out", out, this.features), coefficients, back);
       return out as Transformed<T>;
     }

@@ -1,6 +1,7 @@
 // What the scaler takes: a matrix, rows by columns, as one array or Tensor, or a list of columns; and how its values get
 // into a tile and out of one.
 import { describe, detached, rangeError, read, typeError } from "../errors.js";
+import { narrowHalf, widenBfloat, widenHalf } from "../half.js";
 import { isDetached, kindOf, plain } from "../typed.js";
 
 /** A Float16Array, where the platform and the compiler's library have one. */
@@ -48,17 +49,19 @@ export type Transformed<T> = T extends readonly (infer U)[]
 type Values = Float32Array;
 
 /** The kinds that float32 holds exactly; all others are computed in float64. */
-const NARROW = /^(Float32|Float16|Int8|Uint8|Uint8Clamped|Int16|Uint16|bfloat16)/;
+const NARROW = /^(Float32|Float16|Int8|Uint8|Uint8Clamped|Int16|Uint16|bfloat16|float16)/;
 const WIDE = /^(Float64|Int32|Uint32|BigInt64|BigUint64)/;
 /** Whether float32 does not hold the part's values exactly. */
 export const isWide = ({ kind }: Part): boolean => WIDE.test(kind);
-const OUT = /^(Float32|Float64|Float16|bfloat16)/;
+const OUT = /^(Float32|Float64|Float16|bfloat16|float16)/;
+/** Kinds whose values are bits in a Uint16Array. */
+const isBits = (kind: string): boolean => kind === "bfloat16" || kind === "float16";
 
 /** One array of the caller's: the whole matrix, or one column of it. */
 export interface Part {
   /** The values, under the platform's own class. */
   array: Values;
-  /** The array's kind, "Float32Array", or "bfloat16" for a Tensor of such. */
+  /** The array's kind, "Float32Array", or, where a Tensor's values are bits, "bfloat16" or "float16". */
   kind: string;
 }
 
@@ -83,7 +86,10 @@ function readPart(who: string, name: string, value: unknown, dtype?: unknown): P
   if (kind === undefined || !(NARROW.test(kind) || WIDE.test(kind)))
     throw typeError(who, `${name} ${KINDS}`, value);
   if (isDetached(value as Values)) throw detached(who, name);
-  return { array: plain(value as Values, kind), kind: dtype === "bfloat16" ? dtype : kind };
+  return {
+    array: plain(value as Values, kind),
+    kind: kind === "Uint16Array" && isBits(String(dtype)) ? String(dtype) : kind,
+  };
 }
 
 function readTensor(who: string, name: string, value: unknown, features: number): Part {
@@ -203,8 +209,8 @@ const float = new Float32Array(bits.buffer);
 
 /** One value of a part. */
 export function numberAt({ array, kind }: Part, index: number): number {
-  if (kind === "bfloat16") {
-    bits[0] = array[index]! << 16;
+  if (isBits(kind)) {
+    bits[0] = kind === "float16" ? widenHalf(array[index]!) : widenBfloat(array[index]!);
     return float[0]!;
   }
   return Number(array[index]);
@@ -218,7 +224,7 @@ export function copyIn(
   to: Float32Array | Float64Array,
   at: number,
 ) {
-  if (part.kind === "bfloat16" || part.kind.startsWith("Big")) {
+  if (isBits(part.kind) || part.kind.startsWith("Big")) {
     for (let i = 0; i < length; i++) to[at + i] = numberAt(part, from + i);
   } else to.set(part.array.subarray(from, from + length), at);
 }
@@ -231,7 +237,7 @@ export function copyOut(
   from: Float32Array | Float64Array,
   at: number,
 ): void {
-  if (kind !== "bfloat16") {
+  if (!isBits(kind)) {
     array.set(from.subarray(at, at + length), to);
     return;
   }
@@ -239,7 +245,9 @@ export function copyOut(
     float[0] = from[at + i]!;
     // To nearest, ties to even; NaN stays one.
     const all = bits[0]!;
-    array[to + i] =
-      (all & 0x7fffffff) > 0x7f800000 ? (all >>> 16) | 64 : (all + 0x7fff + ((all >>> 16) & 1)) >>> 16;
+    if (kind === "float16") array[to + i] = narrowHalf(all);
+    else
+      array[to + i] =
+        (all & 0x7fffffff) > 0x7f800000 ? (all >>> 16) | 64 : (all + 0x7fff + ((all >>> 16) & 1)) >>> 16;
   }
 }
