@@ -13,7 +13,7 @@ import {
   tailShapes,
 } from "./cases.js";
 import { gradientFor } from "./judge.js";
-import { naming, oneOfEach, refusal } from "./refusal.js";
+import { type AnyLayer, naming, oneOfEach, refusal } from "./refusal.js";
 
 type T = InstanceType<Library["Tensor"]>;
 
@@ -28,6 +28,43 @@ function grow(): void {
   library.tensor([before / 4 + 1]).dispose();
   expect(library.runtimeInfo().memoryBytes).toBeGreaterThan(before);
 }
+
+describe("a forward that finds no room", () => {
+  test("leaves its layer as small as it was, and with the forward that it had", async () => {
+    const small = await load();
+    await small.init({ maxMemory: 1 << 20 });
+    const families: [string, () => AnyLayer, (n: number) => number[]][] = [
+      ["batch", () => new small.BatchNorm(4), (n) => [n, 4]],
+      ["layer", () => new small.LayerNorm(64), (n) => [Math.ceil(n / 16), 64]],
+      ["turned", () => new small.LayerNorm(4, { layout: "channels-first" }), (n) => [1, 4, n]],
+      ["group", () => new small.GroupNorm(2, 4), (n) => [1, 4, n]],
+    ];
+    for (const [name, make, shapeOf] of families) {
+      const first = shapeOf(16);
+      const dy = normals(
+        first.reduce((a, b) => a * b),
+        1,
+      );
+      let refused = 0;
+      for (let n = 12_000; n < 60_000; n += 2_000) {
+        using layer = make();
+        layer.forward(dy, first);
+        const want = layer.backward(dy, { retain: true });
+        const before = small.runtimeInfo().bytesInUse;
+        const shape = shapeOf(n);
+        try {
+          layer.forward(new Float32Array(shape.reduce((a, b) => a * b)), shape);
+        } catch (error) {
+          refused++;
+          expect((error as Error).message).toMatch(/memory of 1048576 bytes/);
+          expect(small.runtimeInfo().bytesInUse, `${name}, ${n}`).toBe(before);
+          expect(layer.backward(dy, { retain: true }), `${name}, ${n}`).toEqual(want);
+        }
+      }
+      expect(refused, name).toBeGreaterThan(0);
+    }
+  });
+});
 
 describe("every way in and out gives the same bits", () => {
   test("Float32Array, Tensor, and both into either kind", () => {

@@ -3,7 +3,7 @@ import type { Runtime } from "../runtime/runtime.js";
 import type { Scratch } from "../runtime/scratch.js";
 import { type Core, live } from "../tensor.js";
 import type { Geometry } from "./geometry.js";
-import { copyIn, copyOut, type Operand, ownPlace, place } from "./operand.js";
+import { copyIn, copyOut, type Operand, ownPlace } from "./operand.js";
 import { FIELD, type Pass } from "./pass.js";
 
 /** An operand that backward needs again: a Tensor, which must stay unchanged, or a copy in the context. */
@@ -50,7 +50,7 @@ export function bring(held: Runtime, scratch: Scratch, operand: Operand, address
     copyIn(held, operand, address);
     return;
   }
-  const from = place(scratch, operand);
+  const from = ownPlace(operand) ?? scratch.passage(4 * operand.size);
   copyIn(held, operand, from);
   const positions = g.outer / (g.turned || 1);
   held.kernels.transpose(from, address, g.turned, g.length, positions);
@@ -81,7 +81,7 @@ export function carry(held: Runtime, scratch: Scratch, operand: Operand, address
     copyOut(held, operand, address);
     return;
   }
-  const to = place(scratch, operand);
+  const to = ownPlace(operand) ?? scratch.passage(4 * operand.size);
   const positions = g.outer / (g.turned || 1);
   held.kernels.transpose(address, to, g.turned, positions, g.length);
   copyOut(held, operand, to);

@@ -5,9 +5,10 @@
 import type { Runtime } from "../runtime/runtime.js";
 import type { Scratch } from "../runtime/scratch.js";
 import { bring, carry, ownPlaceOf } from "./extras.js";
-import { type Geometry, rowOf, valuesOf, walkOf } from "./geometry.js";
+import { type Geometry, rowOf, valuesOf } from "./geometry.js";
 import { copyIn, copyOut, type Operand, ownPlace } from "./operand.js";
-import { FIELD, type Field, PASS_BYTES, Pass, PHASE } from "./pass.js";
+import { FIELD, type Field, type Pass, PHASE } from "./pass.js";
+import { draft } from "./workspace.js";
 
 /** Values of a minibatch below which it goes as a whole: 64 kB of float32. */
 const SMALL = 16_384;
@@ -29,10 +30,7 @@ const cuts = new WeakMap<Geometry, { forward: Tiles | undefined; backward: Tiles
 export function tilesOf(held: Runtime, scratch: Scratch, g: Geometry, backward: boolean): Tiles | undefined {
   let cut = cuts.get(g);
   if (!cut) {
-    const pass = new Pass(held, scratch.take(PASS_BYTES));
-    pass.set(FIELD.walk, walkOf(g));
-    for (const name of ["outer", "rows", "groups", "width", "length"] as const)
-      pass.set(FIELD[name], g[name]);
+    const pass = draft(held, scratch, g);
     held.kernels.plan(pass.address);
     const values = blockOf(pass, g);
     const planned = values ? { values, rows: 0 } : undefined;

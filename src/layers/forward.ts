@@ -1,13 +1,14 @@
 import { copyInto } from "../arrays.js";
 import { type Context, emptySaved, isUnsaved, passingContext } from "../engine/context.js";
 import { addressOf, bringExtras, isFinished, setExtras } from "../engine/extras.js";
-import { countOf, statisticsOf } from "../engine/geometry.js";
+import { countOf, type Geometry, statisticsOf } from "../engine/geometry.js";
 import { countsOf, isApart, runParts } from "../engine/masked.js";
 import { drop, type Minibatch, newLike, type Operand, ownPlace, readOperand } from "../engine/operand.js";
 import { DOUBLE, FIELD, PHASE, STEP } from "../engine/pass.js";
 import { runAround, runForward } from "../engine/run.js";
 import { placeSegments } from "../engine/segments.js";
 import { castRows, isLong, isStaged, Parts, type Tiles, tilesOf } from "../engine/staged.js";
+import { makeRoom } from "../engine/workspace.js";
 import type { Runtime } from "../runtime/runtime.js";
 import { Scratch } from "../runtime/scratch.js";
 import { type Core, coreOf } from "../tensor.js";
@@ -46,7 +47,7 @@ export function forward(core: LayerCore, who: string, x: unknown, out: unknown, 
     // Kernels may write over what they read, unless that is kept, or is read again.
     const y = parts.takeOut(to, stream ? 0 : staged);
     const unkept = extras?.bytes && !call.save ? scratch.take(extras.bytes) : 0;
-    reserve(core, who, context, prepared, held.f32 !== f32);
+    reserve(core, who, context, prepared, held.f32 !== f32, (g) => makeRoom(held, scratch, g, pairs));
     const input = staged || (copied ? context.places!.x : from.address!);
     const inPlace = !copied && from.address === to.address;
     if (!staged) parts.keep(from, input);
@@ -130,8 +131,19 @@ function repeat(core: LayerCore, who: string, held: Runtime, x: unknown, out: un
 const isCopied = ({ from, geometry, extras }: Prepared): boolean =>
   Boolean(from.array) || geometry.turned !== undefined || extras?.stream !== undefined;
 
-/** Makes sure that the context has room. @throws RangeError, or what `learned.check` throws where memory has grown */
-function reserve(core: LayerCore, who: string, context: Context, prepared: Prepared, grown: boolean): void {
+/**
+ * Makes sure that the context has room, and before that, by `first`, that the call has.
+ *
+ * @throws RangeError, or what `learned.check` throws where memory has grown
+ */
+function reserve(
+  core: LayerCore,
+  who: string,
+  context: Context,
+  prepared: Prepared,
+  grown: boolean,
+  first: (g: Geometry) => void,
+): void {
   const { call, from, geometry, residual, extras } = prepared;
   const { places, held } = context;
   const x = isCopied(prepared) && call.save ? 4 * from.size : 0;
@@ -147,6 +159,7 @@ function reserve(core: LayerCore, who: string, context: Context, prepared: Prepa
   )
     return;
   const { f32 } = held;
+  if (from.size > 0) first(geometry);
   core.forget(context);
   context.reserve(
     geometry,

@@ -4,6 +4,8 @@ import type { Runtime } from "./runtime.js";
 export class Scratch {
   readonly #runtime: Runtime;
   #taken: number[] | undefined;
+  #passage = 0;
+  #passageBytes = 0;
 
   constructor(runtime: Runtime) {
     this.#runtime = runtime;
@@ -27,8 +29,18 @@ export class Scratch {
     return address;
   }
 
+  /** The same as long as it suffices: what is there is soon gone. @throws RangeError if memory cannot hold it */
+  passage(bytes: number): number {
+    if (bytes > this.#passageBytes) {
+      this.#passage = this.take(bytes);
+      this.#passageBytes = bytes;
+    }
+    return this.#passage;
+  }
+
   release(): void {
     if (this.#taken) for (const address of this.#taken) this.#runtime.free(address);
     this.#taken = undefined;
+    this.#passageBytes = 0;
   }
 }
