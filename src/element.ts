@@ -15,8 +15,10 @@ export const FLOAT16 = 1;
 
 /** A Float16Array, where the platform and the compiler's library have one. */
 export interface HalfArray extends ArrayBufferView, ArrayLike<number> {
+  /** Its name, by which it is known. */
   readonly [Symbol.toStringTag]: "Float16Array";
   [index: number]: number;
+  /** Copies values, from `offset` on. */
   set(array: ArrayLike<number>, offset?: number): void;
 }
 

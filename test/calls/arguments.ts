@@ -87,7 +87,9 @@ export function minibatch(setting: Setting, recipe: MinibatchRecipe): unknown {
     if (recipe.slot === "array") return world.arrays[recipe.at];
     const { tensor, disposed } = world.tensors[recipe.at]!;
     if (recipe.slot === "tensor" || disposed) return tensor;
-    return recipe.slot === "view" ? tensor.data : new Float32Array(tensor.data.buffer);
+    const given = recipe.slot === "view" ? tensor.data : new Float32Array(tensor.data.buffer);
+    world.borrowed.add(given);
+    return given;
   }
   const shape = shapeIn(setting);
   if ("tensor" in recipe) {

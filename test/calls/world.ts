@@ -58,6 +58,8 @@ export class World {
    * with its Tensor, as the interface says.
    */
   readonly views = new Set<unknown>();
+  /** Minibatches over the package's own memory: one that is given for the residual's gradient changes with what lies there. */
+  readonly borrowed = new WeakSet<object>();
   /** A Tensor of another copy of the package. */
   readonly alien: unknown;
   readonly library: Library;
@@ -154,7 +156,7 @@ export class World {
         let value: unknown;
         try {
           value = get();
-          if (this.views.has(value)) return;
+          if (this.views.has(value) || this.borrowed.has(value as object)) return;
           // what is read from the batch is a copy each time
           if (types.isFloat32Array(value) && !key.startsWith("batch"))
             seen.set(`${name}.${key} itself`, value);

@@ -5,18 +5,27 @@ import type { Start } from "./worker.js";
 
 /** What is used of a Web Worker. */
 export interface WebWorker {
+  /** Sends a message. */
   postMessage(message: unknown): void;
+  /** Ends it. */
   terminate(): void;
+  /** Has a listener told of what it sends and what it throws. */
   addEventListener(type: string, listener: (event: { data?: unknown; message?: string }) => void): void;
+  /** In Deno and Bun: it no longer keeps the process alive. */
   unref?(): void;
 }
 
 /** What is used of a thread of Node's. */
 export interface NodeWorker {
+  /** Sends a message. */
   postMessage(message: unknown): void;
+  /** Ends it. */
   terminate(): Promise<number>;
+  /** Has a listener told of what it sends, what it throws, and its end. */
   on(event: "message" | "error" | "exit", listener: (value: unknown) => void): void;
+  /** Keeps the process alive as long as it runs. */
   ref(): void;
+  /** No longer does. */
   unref(): void;
 }
 
