@@ -25,7 +25,7 @@ const GIVEN: Record<string, string> = {
   "running-statistics.md 1": `import { BatchNorm } from "wasm-norm"; const norms = [new BatchNorm(3)];`,
   "running-statistics.md 2": `import { BatchNorm } from "wasm-norm"; const norms = [new BatchNorm(3)];
     const network = (x) => norms[0].forward(x); const minibatches = [Float32Array.from({ length: 12 }, (_, i) => i)];`,
-  "running-statistics.md 3": `import { BatchNorm, SGD } from "wasm-norm"; const layer = new BatchNorm(3);
+  "running-statistics.md 4": `import { BatchNorm, SGD } from "wasm-norm"; const layer = new BatchNorm(3);
     const optimizer = new SGD(layer.parameters(), { lr: 0.1 });
     const parts = [0, 1].map(() => ({ x: Float32Array.from({ length: 12 }, (_, i) => i), dy: new Float32Array(12).fill(1) }));`,
   "first-steps.md 4": `import { readFileSync } from "node:fs";
