@@ -2,13 +2,12 @@
 import { beforeAll, describe, expect, test } from "vitest";
 import { ACTIVATIONS, type ActivationName } from "./activations.js";
 import { type Library, load, normals, variants } from "./cases.js";
-import { expectBackward, expectForward } from "./contract.js";
+import { expectBackward, expectForward, u, within } from "./contract.js";
 import * as batches from "./reference/batches.js";
 import type { Layout } from "./reference.js";
 import * as reference from "./reference.js";
 import { expectRefused } from "./refusal.js";
 
-const u = 2 ** -23;
 const eps = 1e-5;
 
 interface Case {
@@ -35,22 +34,6 @@ const cases: Case[] = shapes.flatMap(([shape, layout]) =>
   ),
 );
 const named = cases.map((one) => [JSON.stringify(one), one] as const);
-
-function within(
-  what: string,
-  got: ArrayLike<number>,
-  want: ArrayLike<number>,
-  bound: (i: number) => number,
-): void {
-  expect(got.length, what).toBe(want.length);
-  for (let i = 0; i < want.length; i++) {
-    const error = Math.abs(got[i]! - want[i]!);
-    if (!(error <= bound(i) + 2 ** -148))
-      throw new Error(
-        `${what}[${i}]: ${got[i]} instead of ${want[i]}, off by ${error / bound(i)} of what is allowed`,
-      );
-  }
-}
 
 /** What a case is given, the same for every run; `x` has another mean in each example, so that ghosts differ. */
 function inputs({ shape, layout, residual, masked }: Case) {

@@ -155,3 +155,20 @@ export function expectStatistics(
   expectHolds(meanVerdict(mean, want), context);
   expectHolds(varianceVerdict(variance, want, eps), context);
 }
+
+/** @throws Error where a value is further from the expected one than it may be */
+export function within(
+  what: string,
+  got: ArrayLike<number>,
+  want: ArrayLike<number>,
+  bound: (i: number) => number,
+): void {
+  if (got.length !== want.length) throw new Error(`${what}: ${got.length} values instead of ${want.length}`);
+  for (let i = 0; i < want.length; i++) {
+    const error = Math.abs(got[i]! - want[i]!);
+    if (!(error <= bound(i) + 2 ** -148))
+      throw new Error(
+        `${what}[${i}]: ${got[i]} instead of ${want[i]}, off by ${error / bound(i)} of what is allowed`,
+      );
+  }
+}

@@ -3,33 +3,16 @@ import { beforeAll, describe, expect, test } from "vitest";
 import { NAMES } from "./activations.js";
 import * as around from "./around.js";
 import { betas, type Functional, gammas, load, loadFunctional, normals, variants } from "./cases.js";
-import { expectBackward, expectForward, expectStatistics } from "./contract.js";
+import { expectBackward, expectForward, expectStatistics, u, within } from "./contract.js";
 import * as reference from "./reference.js";
 import { expectRefused } from "./refusal.js";
 
-const u = 2 ** -23;
 const subsets = (n: number) =>
   Array.from({ length: 2 ** n }, (_, bits) =>
     Array.from({ length: n }, (_, i) => i).filter((i) => bits & (1 << i)),
   );
 const others = (shape: readonly number[], axes: readonly number[]) =>
   shape.map((_, axis) => axis).filter((axis) => !axes.includes(axis));
-
-function within(
-  what: string,
-  got: ArrayLike<number>,
-  want: ArrayLike<number>,
-  bound: (i: number) => number,
-): void {
-  expect(got.length, what).toBe(want.length);
-  for (let i = 0; i < want.length; i++) {
-    const error = Math.abs(got[i]! - want[i]!);
-    if (!(error <= bound(i) + 2 ** -148))
-      throw new Error(
-        `${what}[${i}]: ${got[i]} instead of ${want[i]}, off by ${error / bound(i)} of what is allowed`,
-      );
-  }
-}
 
 describe.each(variants)("functional around, %s", (variant) => {
   let f: Functional;

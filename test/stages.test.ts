@@ -3,9 +3,8 @@ import { beforeAll, describe, expect, test } from "vitest";
 import { ACTIVATIONS, type ActivationName, NAMES } from "./activations.js";
 import * as around from "./around.js";
 import { type Library, load, normals, variants } from "./cases.js";
+import { u, within } from "./contract.js";
 import * as reference from "./reference.js";
-
-const u = 2 ** -23;
 
 interface Family {
   readonly name: string;
@@ -126,22 +125,6 @@ function inputs(family: Family, choice: With) {
       : undefined,
     dstream: choice.stream ? normals(size, 10) : undefined,
   };
-}
-
-function within(
-  what: string,
-  got: ArrayLike<number>,
-  want: ArrayLike<number>,
-  bound: (i: number) => number,
-): void {
-  expect(got.length, what).toBe(want.length);
-  for (let i = 0; i < want.length; i++) {
-    const error = Math.abs(got[i]! - want[i]!);
-    if (!(error <= bound(i) + 2 ** -148))
-      throw new Error(
-        `${what}[${i}]: ${got[i]} instead of ${want[i]}, off by ${error / bound(i)} of what is allowed`,
-      );
-  }
 }
 
 const array = (minibatch: unknown): Float32Array =>

@@ -184,7 +184,12 @@ export class Context {
     pass.set(FIELD.rstd, rstd + by);
   }
 
-  /** Sets the steps, and has the pass planned: its tiles and room depend on the shape and the segments alone. @throws RangeError if memory cannot hold what it needs */
+  /**
+   * Sets the steps, and has the pass planned. Its tiles and its room depend on the shape and the segments alone, so that the steps may
+   * change without a new plan.
+   *
+   * @throws RangeError if memory cannot hold what it needs
+   */
   plan(steps: number, segments: number, segmentCount: number): void {
     const { pass, places } = this;
     const all = places!.geometry.rms ? steps | STEP.RMS : steps;

@@ -129,7 +129,11 @@ export class BatchNorm extends Tracking {
     copyInto(own.beta.data, beta);
   }
 
-  /** How far gamma and beta (1 and 0 where there are none) stand from undoing the normalization. @throws Error without the statistics, RangeError for those of several virtual batches */
+  /**
+   * How far gamma and beta stand from undoing the normalization; where there are none, 1 and 0 do.
+   *
+   * @throws Error without the statistics; RangeError for those of several virtual batches
+   */
   identityGap(from: StatisticsSource = "batch"): IdentityGap {
     const who = useOf(this, "identityGap");
     const { mean, variance } = this.#statistics(who, from);

@@ -2,10 +2,9 @@
 import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
 import { runtimeInfo } from "../../src/index.js";
 import { install, type Uninstall } from "../../src/tfjs.js";
-import { backends, gap, tf, use, values } from "./setup.js";
+import { backends, gap, read, tf, use, values } from "./setup.js";
 
 const ones = (shape: number[]) => tf.ones(shape);
-const read = (x: unknown) => (x as tf.Tensor).dataSync() as Float32Array;
 
 function dense(seed = 1): tf.Sequential {
   // Stock's own dense layer fails the leak check on wasm: it is a custom gradient.

@@ -2,24 +2,16 @@
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { install, layers, type Uninstall } from "../../src/tfjs.js";
 import { fixedStatistics, forward, geometry, statistics } from "../reference.js";
-import { backends, gap, sizeOf, tf, use, values } from "./setup.js";
+import { anyBackends, gap, read, sizeOf, tf, toleranceOf, useAny, values } from "./setup.js";
 
-const read = (x: unknown) => (x as tf.Tensor).dataSync() as Float32Array;
-
-describe.each([...backends, "other"] as const)("on %s", (backend) => {
+describe.each(anyBackends)("on %s", (backend) => {
   let uninstall: Uninstall;
   beforeAll(async () => {
-    if (backend === "other" && !tf.findBackendFactory("other")) {
-      await use("cpu");
-      tf.registerBackend("other", () => tf.findBackend("cpu"));
-      tf.copyRegisteredKernels("cpu", "other");
-    }
-    await use(backend as "cpu");
+    await useAny(backend);
     uninstall = await install(tf);
   });
   afterAll(() => uninstall());
-  // Another backend computes the same by tfjs's operations, in float32.
-  const TOLERANCE = backend === "other" ? 2e-6 : 3e-7;
+  const TOLERANCE = toleranceOf(backend);
 
   /** A model of one layer, as Keras's JSON says it. */
   const model = (className: string, config: object, shape: number[]) =>

@@ -3,9 +3,7 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { runtimeInfo } from "../../src/index.js";
 import { install, type Uninstall } from "../../src/tfjs.js";
 import { forward, geometry, statistics } from "../reference.js";
-import { gap, sizeOf, tf, use, values } from "./setup.js";
-
-const read = (x: unknown) => (x as tf.Tensor).dataSync() as Float32Array;
+import { gap, read, sizeOf, tf, use, values } from "./setup.js";
 
 interface Wasm {
   asm: { memory?: WebAssembly.Memory };

@@ -3,29 +3,21 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { groupNorm, install, layerNorm, rmsNorm, type Uninstall } from "../../src/tfjs.js";
 import { ACTIVATIONS, NAMES } from "../activations.js";
 import { backward, forward, geometry, statistics } from "../reference.js";
-import { backends, gap, sizeOf, tf, use, values } from "./setup.js";
-
-const read = (x: unknown) => (x as tf.Tensor).dataSync() as Float32Array;
+import { anyBackends, gap, read, sizeOf, tf, toleranceOf, use, useAny, values } from "./setup.js";
 
 test("without install the operations say what to do", async () => {
   await use("cpu");
   expect(() => layerNorm(tf.ones([2, 2]))).toThrow("install(tf)` first");
 });
 
-describe.each([...backends, "other"] as const)("on %s", (backend) => {
+describe.each(anyBackends)("on %s", (backend) => {
   let uninstall: Uninstall;
   beforeAll(async () => {
-    if (backend === "other" && !tf.findBackendFactory("other")) {
-      await use("cpu");
-      tf.registerBackend("other", () => tf.findBackend("cpu"));
-      tf.copyRegisteredKernels("cpu", "other");
-    }
-    await use(backend as "cpu");
+    await useAny(backend);
     uninstall = await install(tf);
   });
   afterAll(() => uninstall());
-  // Another backend computes the same by tfjs's operations, in float32.
-  const TOLERANCE = backend === "other" ? 2e-6 : 3e-7;
+  const TOLERANCE = toleranceOf(backend);
 
   const norms = NAMES.flatMap((activation) => [
     { name: "layerNorm", shape: [5, 4, 24], own: [2], activation },

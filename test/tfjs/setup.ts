@@ -16,6 +16,24 @@ export async function use(backend: Backend): Promise<void> {
   if (!(await tf.setBackend(backend))) throw new Error(`no backend ${backend}`);
 }
 
+/** The backends that are served, and one that is not: tfjs's cpu under another name. */
+export const anyBackends = [...backends, "other"] as const;
+export type AnyBackend = (typeof anyBackends)[number];
+
+export async function useAny(backend: AnyBackend): Promise<void> {
+  if (backend === "other" && !tf.findBackendFactory("other")) {
+    await use("cpu");
+    tf.registerBackend("other", () => tf.findBackend("cpu"));
+    tf.copyRegisteredKernels("cpu", "other");
+  }
+  await use(backend as Backend);
+}
+
+/** What is not served computes the same by tfjs's operations, in float32. */
+export const toleranceOf = (backend: AnyBackend): number => (backend === "other" ? 2e-6 : 3e-7);
+
+export const read = (x: unknown) => (x as tf.Tensor).dataSync() as Float32Array;
+
 /** Numbers from -1 to 1 (mulberry32). */
 export function random(seed: number): () => number {
   return () => {

@@ -5,9 +5,8 @@
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { install, type Uninstall } from "../../src/tfjs.js";
 import { backward, forward, geometry, statistics } from "../reference.js";
-import { backends, gap, sizeOf, tf, use, values } from "./setup.js";
+import { backends, gap, read, sizeOf, tf, use, values } from "./setup.js";
 
-const read = (x: unknown) => (x as tf.Tensor).dataSync() as Float32Array;
 /** Both layers' own. */
 const EPS = 1e-3;
 /** tf.train.sgd's where a model is compiled by its name. */
